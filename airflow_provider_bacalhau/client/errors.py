@@ -1,0 +1,174 @@
+"""The errors of the client, by what a caller would do about them.
+
+::
+
+    BacalhauError
+    ├── InvalidJobSpec          what the user wrote is wrong; nothing was sent           → mend the spec
+    ├── ConfigurationError      the connection's settings are wrong; nothing was sent    → mend the connection
+    ├── Unreachable             no answer: name, network, TLS, timeout                   → try again, look at the host
+    │   └── SubmissionUnclear   the job may or may not have been accepted                → look before submitting again
+    ├── ServerUnavailable       429, 502, 503, 504 or an internal error, after retries   → try again later
+    ├── UnexpectedAnswer        what answered does not speak the API of Bacalhau         → look at host, port, proxy
+    ├── NotAuthorised           the credentials are missing, wrong or too weak           → mend login, password, rights
+    ├── RequestRefused          the server refused the request as it stands              → mend what it names
+    ├── NotFound                no such job, execution or node on this network           → look at the id
+    ├── NotSupported            this server version has no such operation                → another way, or an upgrade
+    ├── Conflict                the state of the job forbids it
+    │   ├── JobUnchanged        the same named spec is already there (carries its id)    → adopt that job
+    │   └── JobOver             the job is already completed or failed                   → nothing left to do
+    ├── JobFailed               the job ended, but not in success (carries a Diagnosis)  → read the diagnosis
+    ├── WaitTimeout             the job did not end within the caller's time
+    └── ResultUnavailable       the job has no such result, or it cannot be fetched      → read the hint
+
+An error that came from an exchange carries the method, path, status, the server's own message and the request id;
+never a query string, a header or a body, since those may hold credentials or signed addresses.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from airflow_provider_bacalhau.client.diagnosis import Diagnosis
+
+
+class BacalhauError(Exception):
+    """Base of every error of the client.
+
+    :param message: what happened, in one sentence.
+    :param hint: what to do about it; empty when there is nothing better to say than the message.
+    :param method: HTTP method of the request that failed, if there was one.
+    :param path: path of that request, without its query.
+    :param status: HTTP status of the answer.
+    :param server_message: the server's own words, shortened.
+    :param request_id: the ``X-Request-ID`` of the exchange, to be found again in the server's log.
+    """
+
+    permanent: ClassVar[bool] = False
+    """Whether the same call would fail again however often it is repeated."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        method: str = "",
+        path: str = "",
+        status: int | None = None,
+        server_message: str = "",
+        request_id: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.method = method
+        self.path = path
+        self.status = status
+        self.server_message = server_message
+        self.request_id = request_id
+
+    def __str__(self) -> str:
+        where = f"{self.method} {self.path}".strip()
+        if where and self.status is not None:
+            where += f": HTTP {self.status}"
+        if where and self.request_id:
+            where += f", request {self.request_id}"
+        text = f"{self.message} ({where})" if where else self.message
+        return f"{text} {self.hint}" if self.hint else text
+
+
+class InvalidJobSpec(BacalhauError, ValueError):
+    """What the user wrote is wrong; nothing was sent.
+
+    :param place: path to the wrong place in the user's own spelling, such as ``Tasks[0].Engine.Type`` or ``inputs[2]``.
+    """
+
+    permanent = True
+
+    def __init__(self, message: str, *, place: str = "", hint: str = "") -> None:
+        super().__init__(f"{place}: {message}" if place else message, hint=hint)
+        self.place = place
+
+
+class ConfigurationError(BacalhauError, ValueError):
+    """The settings of the connection are wrong; nothing was sent."""
+
+    permanent = True
+
+
+class Unreachable(BacalhauError):
+    """No answer came from the server."""
+
+
+class SubmissionUnclear(Unreachable):
+    """A job was sent, but whether the server took it is not known."""
+
+
+class ServerUnavailable(BacalhauError):
+    """The server answered that it cannot answer now."""
+
+
+class UnexpectedAnswer(BacalhauError):
+    """What answered does not speak the API of Bacalhau, or speaks it in a way that cannot be read."""
+
+
+class NotAuthorised(BacalhauError):
+    """The credentials are missing, wrong, or lack a right."""
+
+    permanent = True
+
+
+class RequestRefused(BacalhauError):
+    """The server refused the request as it stands."""
+
+    permanent = True
+
+
+class NotFound(BacalhauError):
+    """No such job, execution or node on this network."""
+
+    permanent = True
+
+
+class NotSupported(BacalhauError):
+    """This server has no such operation."""
+
+    permanent = True
+
+
+class Conflict(BacalhauError):
+    """The state of the job forbids the operation."""
+
+
+class JobUnchanged(Conflict):
+    """A job of this name and with this very spec is already there.
+
+    :param job_id: its id.
+    """
+
+    def __init__(self, message: str, *, job_id: str, method: str = "", path: str = "", status: int | None = None) -> None:
+        super().__init__(message, method=method, path=path, status=status)
+        self.job_id = job_id
+
+
+class JobOver(Conflict):
+    """The job has already ended, so it cannot be stopped."""
+
+
+class JobFailed(BacalhauError):
+    """The job ended, but not in success.
+
+    :param diagnosis: why, with the facts that say so.
+    """
+
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis.summary, hint=diagnosis.hint)
+        self.diagnosis = diagnosis
+
+
+class WaitTimeout(BacalhauError):
+    """The job did not end within the time that the caller gave it."""
+
+
+class ResultUnavailable(BacalhauError):
+    """The job has no such result, or it cannot be fetched from here."""
