@@ -1,0 +1,82 @@
+"""Reading what servers send, tolerantly: keys in any case, missing keys, nulls where lists or objects belong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+
+class Fields:
+    """A JSON object whose keys are found in any letter case.
+
+    :param value: the decoded JSON; anything but an object reads as an empty one.
+    """
+
+    def __init__(self, value: object) -> None:
+        self.raw: Mapping[str, Any] = value if isinstance(value, Mapping) else {}
+        self._keys = {str(key).lower(): key for key in self.raw}
+
+    def __bool__(self) -> bool:
+        return bool(self.raw)
+
+    def get(self, *names: str) -> Any:
+        """The value of the first of these keys that is there and not null, or None."""
+        for name in names:
+            key = self._keys.get(name.lower())
+            if key is not None and self.raw[key] is not None:
+                return self.raw[key]
+        return None
+
+    def text(self, *names: str) -> str:
+        """That value as text; empty when missing."""
+        value = self.get(*names)
+        return "" if value is None else str(value)
+
+    def number(self, *names: str, default: int = 0) -> int:
+        """That value as an integer."""
+        value = self.get(*names)
+        try:
+            return int(value)
+        except (TypeError, ValueError, OverflowError):
+            return default
+
+    def flag(self, *names: str) -> bool:
+        """That value as a truth value; servers send booleans, event details the text ``true``."""
+        return str(self.get(*names)).lower() == "true"
+
+    def fields(self, *names: str) -> Fields:
+        """That value as an object."""
+        return Fields(self.get(*names))
+
+    def items(self, *names: str) -> Iterator[Fields]:
+        """The objects in that list."""
+        value = self.get(*names)
+        for item in value if isinstance(value, list) else ():
+            if isinstance(item, Mapping):
+                yield Fields(item)
+
+    def texts(self, *names: str) -> dict[str, str]:
+        """That value as a map of texts."""
+        return {str(key): str(value) for key, value in self.fields(*names).raw.items()}
+
+    def words(self, *names: str) -> tuple[str, ...]:
+        """That value as a list of texts."""
+        value = self.get(*names)
+        return tuple(str(item) for item in value) if isinstance(value, list) else ()
+
+
+def seconds_of(value: object) -> float | None:
+    """A server's time as seconds since the epoch, or None.
+
+    :param value: unix nanoseconds (jobs, executions) or RFC 3339 text (events).
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value / 1e9 if value > 0 else None
+    try:
+        time = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    if time.year <= 1:
+        return None
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()

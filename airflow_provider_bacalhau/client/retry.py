@@ -1,0 +1,98 @@
+"""When a request is sent again: one pure rule, and the coroutine that obeys it.
+
+What is behind it (on real nodes, and in the servers' code): a 500 is often an *answer* (a job that is already over, a spec
+that did not change), so only the server's own "Internal server error" to a GET is worth repeating; 429 is said before the
+handler runs and carries no Retry-After; 503 ``Server Timeout!`` is said while the handler may still be at work, so after a
+submission it settles nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TypeVar
+
+from airflow_provider_bacalhau.client.effects import (
+    Failure,
+    Operation,
+    Request,
+    Response,
+    Sleep,
+    TransportError,
+    with_requests,
+)
+
+T = TypeVar("T")
+
+MAX_ATTEMPTS = 5
+FIRST_PAUSE = 0.25
+LONGEST_PAUSE = 30.0
+
+_UNSURE_FAILURES = frozenset({Failure.TIMEOUT, Failure.LOST})
+
+
+def is_harmless_to_repeat(request: Request) -> bool:
+    """Whether a request that the server may already have seen can be sent again.
+
+    Reading changes nothing, and stopping a stopped job answers 200. A submission is harmless only where the job's unique
+    name makes it so, which its dialect says by ``repeatable``.
+    """
+    return request.repeatable or request.method in {"GET", "HEAD", "DELETE"}
+
+
+def pause_before_retry(request: Request, outcome: Response | TransportError, attempt: int) -> float | None:
+    """Seconds to wait before trying again, or None to let the outcome stand.
+
+    :param request: what was sent.
+    :param outcome: what came of it.
+    :param attempt: how often it has been sent, from 1.
+    """
+    if attempt >= MAX_ATTEMPTS:
+        return None
+    pause = min(FIRST_PAUSE * 2.0 ** (attempt - 1), LONGEST_PAUSE)
+    if isinstance(outcome, TransportError):
+        if outcome.failure is Failure.REFUSED:
+            return pause
+        unsure = outcome.failure in _UNSURE_FAILURES and (not outcome.sent or is_harmless_to_repeat(request))
+        return pause if unsure else None
+    if outcome.status == 429:
+        return _retry_after(outcome, pause)
+    if outcome.status in {502, 503, 504} and is_harmless_to_repeat(request):
+        return _retry_after(outcome, pause)
+    if outcome.status == 500 and request.method == "GET" and _is_internal(outcome):
+        return pause
+    return None
+
+
+async def with_retry(operation: Operation[T]) -> T:
+    """Run an operation; send again what :func:`pause_before_retry` says is worth it."""
+    return await with_requests(operation, _send)
+
+
+async def _send(request: Request) -> Response:
+    attempt = 0
+    outcome: Response | TransportError
+    while True:
+        attempt += 1
+        try:
+            outcome = await request
+        except TransportError as error:
+            outcome = error
+        pause = pause_before_retry(request, outcome, attempt)
+        if pause is None:
+            break
+        await Sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads clients, guards nothing
+        if request.sink is not None:
+            request.sink.truncate(0)
+    if isinstance(outcome, TransportError):
+        raise outcome
+    return outcome
+
+
+def _retry_after(response: Response, otherwise: float) -> float:
+    value = response.headers.get("retry-after", "")
+    return min(float(value), LONGEST_PAUSE) if value.isascii() and value.isdigit() else otherwise
+
+
+def _is_internal(response: Response) -> bool:
+    body = response.json()
+    return isinstance(body, dict) and body.get("Message") == "Internal server error"
