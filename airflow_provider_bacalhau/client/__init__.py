@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from airflow_provider_bacalhau.client.clients import AsyncBacalhauClient, BacalhauClient
     from airflow_provider_bacalhau.client.diagnosis import Diagnosis, FailureCategory, diagnose
-    from airflow_provider_bacalhau.client.facts import AgentNode, Execution, HistoryEvent, Job, Page, StopOutcome, Submission
+    from airflow_provider_bacalhau.client.facts import (
+        AgentNode,
+        Execution,
+        HistoryEvent,
+        Job,
+        Page,
+        StopOutcome,
+        Submission,
+    )
     from airflow_provider_bacalhau.client.results import ResultReference
     from airflow_provider_bacalhau.client.settings import ClientSettings
     from airflow_provider_bacalhau.client.states import ExecutionState, JobState

@@ -1,15 +1,16 @@
 """The brain's side of input and output: what an operation may ask for.
 
 Everything that decides (which request comes next, what an answer means, whether to try again) is written once, as
-coroutines that await *effects*. They run without an event loop: a driver calls ``send()``, performs the effect that comes
+coroutines that await *effects*. They run without an event loop: a driver calls ``send()``, performs the effect that
+comes
 out, and sends the answer back in. :mod:`~airflow_provider_bacalhau.client.transport.sync` does so with ``requests``,
 :mod:`~airflow_provider_bacalhau.client.transport.aio` with ``aiohttp``; the tests do it with recorded answers.
 
 The rules that make this safe:
 
 * A driver throws nothing but :class:`TransportError` into an operation; an HTTP status never raises there.
-* Whatever else happens to a driver (cancellation, a task timeout, Ctrl-C) closes the operation and goes on unchanged. So
-  an operation has no ``await`` in a ``finally`` or in an ``except BaseException``.
+* Whatever else happens to a driver (cancellation, a task timeout, Ctrl-C) closes the operation and goes on
+  unchanged. So an operation has no ``await`` in a ``finally`` or in an ``except BaseException``.
 * This module, the dialects and the composed operations import no clock, no event loop and no HTTP library
   (kept by import-linter).
 """

@@ -146,7 +146,9 @@ class JobUnchanged(Conflict):
     :param job_id: its id.
     """
 
-    def __init__(self, message: str, *, job_id: str, method: str = "", path: str = "", status: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, job_id: str, method: str = "", path: str = "", status: int | None = None
+    ) -> None:
         super().__init__(message, method=method, path=path, status=status)
         self.job_id = job_id
 

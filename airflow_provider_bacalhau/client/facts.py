@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Generic, TypeVar
 
 from airflow_provider_bacalhau.client.reading import Fields, seconds_of
@@ -43,7 +43,7 @@ class Submission:
     adopted: bool = False
 
 
-class StopOutcome(str, Enum):
+class StopOutcome(StrEnum):
     """What came of asking a job to stop. That it is already over is an answer, not an error."""
 
     STOPPED = "stopped"

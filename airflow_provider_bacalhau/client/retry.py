@@ -1,9 +1,10 @@
 """When a request is sent again: one pure rule, and the coroutine that obeys it.
 
-What is behind it (on real nodes, and in the servers' code): a 500 is often an *answer* (a job that is already over, a spec
-that did not change), so only the server's own "Internal server error" to a GET is worth repeating; 429 is said before the
-handler runs and carries no Retry-After; 503 ``Server Timeout!`` is said while the handler may still be at work, so after a
-submission it settles nothing.
+What is behind it (on real nodes, and in the servers' code): a 500 is often an *answer* (a job that is already over,
+a spec that did not change), so only the server's own "Internal server error" to a GET is worth repeating; 429 is said
+before the
+handler runs and carries no Retry-After; 503 ``Server Timeout!`` is said while the handler may still be at work, so
+after a submission it settles nothing.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ _UNSURE_FAILURES = frozenset({Failure.TIMEOUT, Failure.LOST})
 def is_harmless_to_repeat(request: Request) -> bool:
     """Whether a request that the server may already have seen can be sent again.
 
-    Reading changes nothing, and stopping a stopped job answers 200. A submission is harmless only where the job's unique
-    name makes it so, which its dialect says by ``repeatable``.
+    Reading changes nothing, and stopping a stopped job answers 200. A submission is harmless only where the job's
+    unique name makes it so, which its dialect says by ``repeatable``.
     """
     return request.repeatable or request.method in {"GET", "HEAD", "DELETE"}
 

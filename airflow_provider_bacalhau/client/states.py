@@ -6,12 +6,12 @@ Source: ``pkg/models/job.go`` and ``pkg/models/execution.go`` of the servers, ch
 from __future__ import annotations
 
 import logging
-from enum import Enum
+from enum import StrEnum
 
 log = logging.getLogger(__name__)
 
 
-class JobState(str, Enum):
+class JobState(StrEnum):
     """State of a job. It is not monotonic: Running → Queued → Running is normal (retries, several executions)."""
 
     PENDING = "Pending"
@@ -46,7 +46,7 @@ _warned: set[str] = set()
 _MOST_WARNINGS = 100
 
 
-class ExecutionState(str, Enum):
+class ExecutionState(StrEnum):
     """State of one execution of a job on one node."""
 
     NEW = "New"

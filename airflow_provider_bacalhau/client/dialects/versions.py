@@ -44,9 +44,11 @@ _NUMBERS_SINCE_1_5_2 = (
 class Capabilities:
     """What differs between servers that speak the orchestrator API.
 
-    :param execution_numbers: the execution states in the order of their numbers (renumbered in the patch release 1.5.2).
+    :param execution_numbers: the execution states in the order of their numbers (renumbered in the patch release
+        1.5.2).
     :param history_pages: whether the history has pages, and a token that tells cheaply whether there is anything new.
-    :param module_sources: whether a WebAssembly task names its modules as whole input sources (later: by their targets).
+    :param module_sources: whether a WebAssembly task names its modules as whole input sources (later: by their
+        targets).
     :param unique_names: whether a job's name is unique in its namespace, so that submitting it twice makes one job.
     """
 
@@ -63,7 +65,15 @@ _NEWEST = (999, 0, 0)
 
 # What changed, and with which release. The newest server has every change.
 _CHANGES: tuple[tuple[tuple[int, int, int], dict[str, Any]], ...] = (
-    ((1, 4, 0), {"execution_numbers": _NUMBERS_UNTIL_1_5_1, "history_pages": False, "module_sources": True, "unique_names": False}),
+    (
+        (1, 4, 0),
+        {
+            "execution_numbers": _NUMBERS_UNTIL_1_5_1,
+            "history_pages": False,
+            "module_sources": True,
+            "unique_names": False,
+        },
+    ),
     ((1, 5, 0), {"history_pages": True}),
     ((1, 5, 2), {"execution_numbers": _NUMBERS_SINCE_1_5_2}),
     ((1, 7, 0), {"module_sources": False}),

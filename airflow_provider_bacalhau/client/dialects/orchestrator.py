@@ -1,0 +1,285 @@
+"""The orchestrator API (``/api/v1/orchestrator``), as servers v1.4–v1.9 speak it.
+
+Source: the servers' code and recordings of running nodes; reference ``bacalhau-orchestrator-api``. What differs between
+versions is in :mod:`~airflow_provider_bacalhau.client.dialects.versions`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
+
+from airflow_provider_bacalhau.client.dialects.answers import clean, error_of, unreachable
+from airflow_provider_bacalhau.client.dialects.detection import API
+from airflow_provider_bacalhau.client.dialects.versions import ServerVersion
+from airflow_provider_bacalhau.client.effects import MAX_REQUEST_BYTES, Request, TransportError
+from airflow_provider_bacalhau.client.errors import (
+    InvalidJobSpec,
+    JobOver,
+    NotFound,
+    ServerUnavailable,
+    SubmissionUnclear,
+    UnexpectedAnswer,
+)
+from airflow_provider_bacalhau.client.facts import (
+    AgentNode,
+    Execution,
+    HistoryEvent,
+    Job,
+    Page,
+    StopOutcome,
+    Submission,
+)
+from airflow_provider_bacalhau.client.reading import Fields
+from airflow_provider_bacalhau.client.results import Result
+
+if TYPE_CHECKING:
+    from airflow_provider_bacalhau.client.spec import JobSpec
+
+log = logging.getLogger(__name__)
+
+_JSON = {"Content-Type": "application/json"}
+
+
+class OrchestratorDialect:
+    """The primitive operations of the orchestrator API.
+
+    Every operation raises :class:`Unreachable`, :class:`NotAuthorised`, :class:`ServerUnavailable` or
+    :class:`UnexpectedAnswer` when the exchange itself fails; further errors are named where they occur.
+
+    :param version: what the server is.
+    """
+
+    def __init__(self, version: ServerVersion) -> None:
+        self.version = version
+        self.can = version.capabilities
+
+    async def submit(self, spec: JobSpec) -> Submission:
+        """Submit a job: ``POST /orchestrator/jobs``.
+
+        POST and not PUT: the handler is the same (v1.3.2–v1.9.3), and HTTP libraries repeat a PUT by themselves when
+        its answer is lost. It is sent again only where the job's unique name makes that harmless (v1.8 and later).
+
+        :param spec: the job; written in the shape that this server wants.
+        :returns: the id, and the server's warnings.
+        :raises InvalidJobSpec: when the request would be larger than the 10 MB that servers take; nothing was sent.
+        :raises RequestRefused: when the server refuses the spec.
+        :raises JobUnchanged: when a job of this name and spec is there already (v1.8 and later).
+        :raises Conflict: when a job of this name is being made at this moment (v1.8 and later).
+        :raises SubmissionUnclear: when the server may or may not have taken the job.
+        """
+        body = json.dumps({"Job": spec.to_wire(module_sources=self.can.module_sources)}).encode()
+        if len(body) > MAX_REQUEST_BYTES:
+            raise InvalidJobSpec(
+                f"the job is {len(body):,} bytes long, and servers take {MAX_REQUEST_BYTES:,}",
+                hint="Publish large inputs and modules to IPFS or S3, or serve them by URL, instead
+                of
+               
+                sending
+               
+               
+                them
+            
+          
+        
+          inline.", )
+        request = Request(
+            "POST", self._jobs(), headers=_JSON, body=body, repeatable=self.can.unique_names and bool(spec.name)
+        )
+        try:
+            answer = await self._exchange(request)
+        except TransportError as error:
+            if not error.sent:
+                raise unreachable(request, error) from None
+            raise _unclear(request, str(error)) from None
+        except ServerUnavailable as error:
+            if error.status in {429, 500}:
+                raise
+            raise _unclear(request, f"HTTP {error.status}") from error
+        job_id = answer.text("JobID")
+        if not job_id:
+            raise _unclear(request, "an answer without a job id")
+        return Submission(job_id, warnings=tuple(clean(word, 500) for word in answer.words("Warnings")))
+
+    async def get(self, job_id: str, *, executions: bool = False, history: bool = False, namespace: str = "") -> Job:
+        """Get a job: ``GET /orchestrator/jobs/ID``; a direct look-up, cheap for the server however many jobs it holds.
+
+        :param job_id: full id, or (v1.8 and later) the job's name in ``namespace``.
+        :param executions: whether to bring its executions as well.
+        :param history: whether to bring its first 100 events as well.
+        :param namespace: where to look a name up; an id is found in any.
+        :raises NotFound: for an unknown id.
+        """
+        include = ",".join(word for word, wanted in (("executions", executions), ("history", history)) if wanted)
+        answer = await self._get(self._jobs(job_id, include=include, namespace=namespace))
+        return Job.read(
+            answer.fields("Job"),
+            executions=self._executions(answer.fields("Executions")) if executions else None,
+            history=tuple(map(HistoryEvent.read, answer.fields("History").items("Items"))) if history else None,
+        )
+
+    async def list(
+        self,
+        *,
+        namespace: str = "",
+        labels: Mapping[str, str] | None = None,
+        limit: int = 100,
+        order_by: str = "created_at",
+        reverse: bool = False,
+        next_token: str = "",
+    ) -> Page[Job]:
+        """List jobs: ``GET /orchestrator/jobs``.
+
+        The server reads every job of the namespace for each call (4 ms at 100 jobs, 0.3 s at 10,000), whatever the
+        limit; the namespace is its only index.
+
+        :param namespace: one namespace; empty or ``*`` for all.
+        :param labels: only jobs that carry all of these.
+        :param limit: the most to return; 0 for all.
+        :param order_by: ``created_at`` or ``modified_at``.
+        :param reverse: newest first.
+        :param next_token: of the page before. Labels and namespace must be given again: the token forgets them.
+        """
+        selector = ",".join(f"{key}={value}" for key, value in (labels or {}).items())
+        query = {
+            "namespace": namespace,
+            "labels": selector,
+            "limit": str(limit) if limit else "",
+            "order_by": order_by,
+            "reverse": "true" if reverse else "",
+            "next_token": next_token,
+        }
+        answer = await self._get(self._jobs(**query))
+        return Page(tuple(map(Job.read, answer.items("Items"))), answer.text("NextToken"))
+
+    async def stop(self, job_id: str, reason: str, *, namespace: str = "", timeout: float | None = None) -> StopOutcome:
+        """Stop a job: ``DELETE /orchestrator/jobs/ID``; its state is Stopped at once, its programs end shortly after.
+
+        :param job_id: full id.
+        :param reason: kept in the job's history; read from a JSON body only (the query that the official SDK uses is
+            dropped).
+        :param timeout: seconds for the exchange, when shorter than the connection's.
+        :returns: what came of it. A job that is already over, or unknown, is an answer and no error.
+        """
+        body = json.dumps({"reason": reason}).encode()
+        target = self._jobs(job_id, namespace=namespace)
+        try:
+            answer = await self._get(target, method="DELETE", headers=_JSON, body=body, timeout=timeout)
+        except NotFound:
+            return StopOutcome.NOT_FOUND
+        except JobOver as error:
+            return StopOutcome.ALREADY_FAILED if "Failed" in error.server_message else StopOutcome.ALREADY_COMPLETED
+        return StopOutcome.STOPPED if answer.text("EvaluationID") else StopOutcome.ALREADY_STOPPED
+
+    async def executions(self, job_id: str, *, namespace: str = "") -> tuple[Execution, ...]:
+        """List a job's executions: ``GET /orchestrator/jobs/ID/executions``; the server never cuts this list.
+
+        :param job_id: full id.
+        :raises NotFound: for an unknown id.
+        """
+        return self._executions(await self._get(self._jobs(job_id, "executions", namespace=namespace)))
+
+    async def history(
+        self, job_id: str, *, since: int = 0, event_type: str = "all", next_token: str = "", namespace: str = ""
+    ) -> Page[HistoryEvent]:
+        """Read a job's history: ``GET /orchestrator/jobs/ID/history``, oldest first, 100 events a page from v1.5 on.
+
+        While the job is not over the last page has a token, too: asked with it, the server answers cheaply with what is
+        new, or with nothing and the same token.
+
+        :param job_id: full id.
+        :param since: only events from this time on, in unix seconds.
+        :param event_type: ``all``, ``job`` or ``execution``.
+        :param next_token: of the page before.
+        :raises NotFound: for an unknown id (v1.7 answers with an empty page instead).
+        """
+        query = {"since": str(since) if since else "", "event_type": event_type, "namespace": namespace}
+        if self.can.history_pages:
+            query["next_token"] = next_token
+        answer = await self._get(self._jobs(job_id, "history", **query))
+        return Page(tuple(map(HistoryEvent.read, answer.items("Items"))), answer.text("NextToken"))
+
+    async def results(self, job_id: str, *, namespace: str = "") -> tuple[Result, ...]:
+        """List a job's results: ``GET /orchestrator/jobs/ID/results``, one for each completed execution that published.
+
+        Signed addresses in it are made anew for each call and age within minutes: fetch them where they are used.
+
+        :param job_id: full id of a batch or ops job; the server refuses other types.
+        :returns: the results, in no documented order; empty without a publisher.
+        :raises NotFound: for an unknown id.
+        """
+        answer = await self._get(self._jobs(job_id, "results", namespace=namespace))
+        return tuple(
+            Result(item.text("Type"), item.fields("Params").raw, index)
+            for index, item in enumerate(answer.items("Items"))
+            if item.text("Type")
+        )
+
+    async def alive(self) -> bool:
+        """Ask whether the server is up: ``GET /agent/alive``, open without credentials."""
+        return (await self._get(f"{API}/agent/alive")).text("Status") == "OK"
+
+    async def node(self) -> AgentNode:
+        """Describe the node that answers: ``GET /agent/node``. Needs the right ``read:agent`` where users are
+        configured."""
+        return AgentNode.read(await self._get(f"{API}/agent/node"))
+
+    async def nodes(self) -> tuple[AgentNode, ...]:
+        """List the network's nodes: ``GET /orchestrator/nodes``. Needs the right ``read:node`` where users are
+        configured."""
+        return tuple(map(AgentNode.read, (await self._get(f"{API}/orchestrator/nodes")).items("Nodes")))
+
+    # -- the wire -----------------------------------------------------------------------------------------------------
+
+    def _executions(self, answer: Fields) -> tuple[Execution, ...]:
+        return tuple(Execution.read(item, self.can.execution_numbers) for item in answer.items("Items"))
+
+    @staticmethod
+    def _jobs(*path: str, **query: str) -> str:
+        """Path and query below ``/orchestrator/jobs``; parts of the path are escaped, empty values are left out."""
+        target = "/".join([f"{API}/orchestrator/jobs", *(quote(part, safe="") for part in path)])
+        filled = {key: value for key, value in query.items() if value}
+        return f"{target}?{urlencode(filled)}" if filled else target
+
+    async def _get(
+        self,
+        target: str,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        timeout: float | None = None,
+    ) -> Fields:
+        request = Request(method, target, headers=headers or {}, body=body, timeout=timeout)
+        try:
+            return await self._exchange(request)
+        except TransportError as error:
+            raise unreachable(request, error) from None
+
+    @staticmethod
+    async def _exchange(request: Request) -> Fields:
+        response = await request
+        if not response.ok:
+            raise error_of(request, response)
+        answer = response.json()
+        if not isinstance(answer, Mapping):
+            raise UnexpectedAnswer(
+                "The server's answer is not the JSON object that belongs there",
+                hint="Check host and port of the connection, and whether a proxy answers in the server's place.",
+                method=request.method,
+                path=request.path,
+                status=response.status,
+            )
+        return Fields(answer)
+
+
+def _unclear(request: Request, why: str) -> SubmissionUnclear:
+    return SubmissionUnclear(
+        f"The job was sent, but whether the server took it is not known: {why}.",
+        hint="Look for it on the network before submitting it again.",
+        method=request.method,
+        path=request.path,
+    )
