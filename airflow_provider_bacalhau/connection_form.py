@@ -1,0 +1,56 @@
+"""The connection form for Airflow 2.11 to 3.1, built from the same dict that later versions read.
+
+Those versions ask the hook class for its form; from 3.2 on Airflow takes it from
+:func:`~airflow_provider_bacalhau.provider_info.get_provider_info` and calls neither function. Both can go when 3.2 is the
+oldest supported version.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_bacalhau.provider_info import get_provider_info
+
+
+def connection_type() -> dict[str, Any]:
+    """Return the registry's entry of the connection type ``bacalhau``."""
+    [entry] = get_provider_info()["connection-types"]
+    return dict(entry)
+
+
+def form_widgets() -> dict[str, Any]:
+    """Return what ``get_connection_form_widgets`` of the hook returns: WTForms fields by the name they have in ``extra``.
+
+    Only fields of the classes that Airflow allows there: text, integer and boolean. An empty text arrives in the
+    connection's ``extra`` as nothing, an empty integer as None.
+    """
+    return {name: _field(definition) for name, definition in connection_type()["conn-fields"].items()}
+
+
+def field_behaviour() -> dict[str, Any]:
+    """Return what ``get_ui_field_behaviour`` of the hook returns: hidden, renamed and explained standard fields."""
+    behaviour = connection_type()["ui-field-behaviour"]
+    return {
+        "hidden_fields": behaviour["hidden-fields"],
+        "relabeling": behaviour["relabeling"],
+        "placeholders": behaviour["placeholders"],
+    }
+
+
+def _field(definition: dict[str, Any]) -> Any:
+    # Airflow 3.0 and 3.1 put stand-ins for these modules in place while they ask; 2.11 has the real ones.
+    from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
+    from wtforms import BooleanField, IntegerField, StringField
+    from wtforms.validators import Optional, any_of
+
+    schema = definition["schema"]
+    label, default, description = definition["label"], schema.get("default"), definition["description"]
+    types = {schema["type"]} if isinstance(schema["type"], str) else set(schema["type"])
+    if "boolean" in types:
+        return BooleanField(label, default=default, description=description)
+    field_class = IntegerField if "integer" in types else StringField
+    # Without Optional, 2.11 refuses to save any connection, of whatever type, whose form has this field empty.
+    validators = [Optional(), any_of(schema["enum"])] if "enum" in schema else [Optional()]
+    return field_class(
+        label, validators=validators, default=default, description=description, widget=BS3TextFieldWidget()
+    )

@@ -1,0 +1,138 @@
+"""What Airflow's registry is told about this provider.
+
+Airflow calls :func:`get_provider_info` in every process, from 3.3 on while ``import airflow`` itself is still running, and
+an exception here stops all of Airflow. Hence one literal: no import, no computation (``tests/distribution`` checks it).
+Class paths begin with ``airflow.providers.bacalhau`` because Airflow drops others; see ``registry/``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's entry in Airflow's registry: classes, connection type and connection form.
+
+    ``conn-fields`` and ``ui-field-behaviour`` are read by Airflow 3.2 and later. Older ones ask the hook, which answers
+    from the same dict (:mod:`airflow_provider_bacalhau.connection_form`).
+    """
+    return {
+        "package-name": "apache-airflow-providers-bacalhau",
+        "name": "Bacalhau",
+        "description": (
+            "`Bacalhau <https://www.bacalhau.org/>`__ runs Docker and WebAssembly jobs on many machines, next to the data."
+        ),
+        "integrations": [
+            {
+                "integration-name": "Bacalhau",
+                "external-doc-url": "https://docs.bacalhau.org/",
+                "tags": ["service"],
+            }
+        ],
+        "hooks": [
+            {
+                "integration-name": "Bacalhau",
+                "python-modules": ["airflow.providers.bacalhau.hooks.bacalhau"],
+            }
+        ],
+        "operators": [
+            {
+                "integration-name": "Bacalhau",
+                "python-modules": ["airflow.providers.bacalhau.operators.bacalhau"],
+            }
+        ],
+        "sensors": [
+            {
+                "integration-name": "Bacalhau",
+                "python-modules": ["airflow.providers.bacalhau.sensors.bacalhau"],
+            }
+        ],
+        "triggers": [
+            {
+                "integration-name": "Bacalhau",
+                "python-modules": ["airflow.providers.bacalhau.triggers.bacalhau"],
+            }
+        ],
+        "extra-links": ["airflow.providers.bacalhau.links.bacalhau.BacalhauJobLink"],
+        "connection-types": [
+            {
+                "connection-type": "bacalhau",
+                "hook-name": "Bacalhau",
+                "hook-class-name": "airflow.providers.bacalhau.hooks.bacalhau.BacalhauHook",
+                "ui-field-behaviour": {
+                    # Nothing would read them. Login and password come into sight when credentials are sent.
+                    "hidden-fields": ["schema", "login", "password", "extra"],
+                    "relabeling": {"host": "API host or URL", "port": "API port"},
+                    "placeholders": {
+                        "host": "bacalhau.example.org or https://bacalhau.example.org",
+                        "port": "1234",
+                        "ca_file": "/etc/ssl/certs/bacalhau-ca.pem",
+                        "client_cert": "/etc/ssl/certs/bacalhau-client.pem",
+                        "client_key": "/etc/ssl/private/bacalhau-client.key",
+                        "namespace": "default",
+                        "timeout": "30",
+                        "ipfs_gateway": "http://127.0.0.1:8080",
+                        "web_ui_url": "http://bacalhau.example.org:8438",
+                    },
+                },
+                "conn-fields": {
+                    "use_tls": {
+                        "label": "Use TLS",
+                        "description": "Speak https to the API. Not needed when the host is a full URL: its scheme decides.",
+                        "schema": {"type": "boolean", "default": False},
+                    },
+                    "verify": {
+                        "label": "Verify certificate",
+                        "description": "Check the server's TLS certificate. Switch off only for a test network.",
+                        "schema": {"type": "boolean", "default": True},
+                    },
+                    "ca_file": {
+                        "label": "CA file",
+                        "description": (
+                            "Path, on each Airflow machine, of a PEM file with the certificate authorities to trust "
+                            "instead of the usual ones."
+                        ),
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "client_cert": {
+                        "label": "Client certificate",
+                        "description": "Path of the PEM file to present where the server asks for a client certificate.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "client_key": {
+                        "label": "Client key file",
+                        "description": "Path of the client certificate's key, when that is not in the same file.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "namespace": {
+                        "label": "Namespace",
+                        "description": "Namespace of jobs that name none themselves; 'default' when empty.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "timeout": {
+                        "label": "Timeout",
+                        "description": "Seconds to wait for one answer of the API, not for a job; 30 when empty.",
+                        "schema": {"type": ["integer", "null"], "minimum": 1},
+                    },
+                    "ipfs_gateway": {
+                        "label": "IPFS gateway",
+                        "description": "URL of a gateway that can read the network's results; needed for paths below a CID.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "web_ui_url": {
+                        "label": "Web UI",
+                        "description": "URL of Bacalhau's web interface, where a task's job link leads; else it leads to the API.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "api": {
+                        "label": "API",
+                        "description": (
+                            "Which of Bacalhau's two APIs the server speaks: 'auto' finds out, 'orchestrator' is that of v1.4 "
+                            "and later, 'requester' the signed one of older servers, which this release does not speak yet."
+                        ),
+                        "schema": {"type": "string", "enum": ["auto", "orchestrator", "requester"], "default": "auto"},
+                    },
+                },
+            }
+        ],
+    }
