@@ -36,17 +36,7 @@ _OVER = re.compile(
 )
 _MISSING = re.compile(r"job not found|bucket not found|execution not found|node not found|no job found", re.IGNORECASE)
 _UNAUTHORISED_V1_7 = re.compile(
-    r"missing authorization header|authentication failed|does not have
-    the
-   
-    required
-   
-   
-    capability|unsupported
-  
-  
-  
-    authentication"
+    r"missing authorization header|authentication failed|does not have the required capability|unsupported authen"
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
@@ -91,7 +81,8 @@ def error_of(request: Request, response: Response) -> BacalhauError:
         )
     if not body.is_bacalhau and status in {404, 405, 200}:
         return _not_bacalhau(facts)
-    if status in {401, 403} and not body.is_version_check or status == 500 and _UNAUTHORISED_V1_7.search(body.message):
+    refused = status in {401, 403} and not body.is_version_check
+    if refused or (status == 500 and _UNAUTHORISED_V1_7.search(body.message)):
         return _not_authorised(body, facts)
     if unchanged := _UNCHANGED.search(body.message):
         return JobUnchanged(
@@ -103,11 +94,11 @@ def error_of(request: Request, response: Response) -> BacalhauError:
         )
     if _OVER.search(body.message):
         return JobOver(f"The job is already over{said}", **facts)
-    if status in {404, 410} or status == 500 and _MISSING.search(body.message):
+    if status in {404, 410} or (status == 500 and _MISSING.search(body.message)):
         return _missing(body, facts)
     if status == 409:
         return Conflict(f"The server refused because of the present state{said}", hint=body.hint, **facts)
-    if status in {429, 502, 503, 504} or status == 500 and not body.is_answer:
+    if status in {429, 502, 503, 504} or (status == 500 and not body.is_answer):
         return ServerUnavailable(f"The server cannot answer now{said}", hint="Try again later.", **facts)
     if status in {400, 403, 413, 415, 422, 500, 501}:
         return RequestRefused(f"The server refused the request{said}", hint=body.hint, **facts)

@@ -75,17 +75,8 @@ class OrchestratorDialect:
         if len(body) > MAX_REQUEST_BYTES:
             raise InvalidJobSpec(
                 f"the job is {len(body):,} bytes long, and servers take {MAX_REQUEST_BYTES:,}",
-                hint="Publish large inputs and modules to IPFS or S3, or serve them by URL, instead
-                of
-               
-                sending
-               
-               
-                them
-            
-          
-        
-          inline.", )
+                hint="Publish large inputs and modules to IPFS or S3, or serve them by URL; inline takes little.",
+            )
         request = Request(
             "POST", self._jobs(), headers=_JSON, body=body, repeatable=self.can.unique_names and bool(spec.name)
         )

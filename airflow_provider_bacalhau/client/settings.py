@@ -1,0 +1,83 @@
+"""Where a Bacalhau network is and how to reach it: what both transports need to know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from airflow_provider_bacalhau.client.errors import ConfigurationError
+
+DEFAULT_PORT = 1234
+"""Port of the API in every server version."""
+
+DEFAULT_TIMEOUT = 30.0
+"""Seconds for one exchange; servers themselves give up after 30."""
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds to connect, where the whole exchange may take longer."""
+
+
+@dataclass(frozen=True)
+class ClientSettings:
+    """Settings of a client.
+
+    :param url: address of the server without ``/api/v1``, such as ``http://127.0.0.1:1234``; see :func:`api_address`.
+    :param verify: whether to verify the server's TLS certificate.
+    :param ca_file: file of the certificate authority that signed it, when it is not a public one.
+    :param client_cert: certificate file to identify this client with, where a proxy asks for it.
+    :param client_key: key file of that certificate; empty when it is in the same file.
+    :param timeout: seconds for one exchange, from connecting to the last byte.
+    :param ipfs_gateway: address of an IPFS gateway, such as ``http://127.0.0.1:8080``; empty for none.
+    """
+
+    url: str
+    verify: bool = True
+    ca_file: str = ""
+    client_cert: str = ""
+    client_key: str = ""
+    timeout: float = DEFAULT_TIMEOUT
+    ipfs_gateway: str = ""
+
+    @property
+    def host(self) -> str:
+        """Host and port, for logs and errors."""
+        return urlsplit(self.url).netloc
+
+
+def api_address(host: str, port: int | None = None, *, use_tls: bool = False) -> str:
+    """The address of a server's API from what a connection holds.
+
+    The port is that of a full URL, else ``port``, else 443 or 80 for a full URL, else 1234.
+
+    :param host: a host name or address, or a full ``http(s)://`` URL (a path in it is kept, for servers behind a proxy).
+    :param port: port number.
+    :param use_tls: whether to use https; a full URL says so itself.
+    :returns: an address without a slash at its end and without ``/api/v1``.
+    :raises ConfigurationError: for a host that is none.
+    """
+    host = host.strip()
+    if not host:
+        raise ConfigurationError("The connection has no host.", hint="Give the name or the URL of the Bacalhau server.")
+    is_url = "://" in host
+    if not is_url and host.count(":") > 1 and not host.startswith("["):
+        host = f"[{host}]"
+    try:
+        parts = urlsplit(host if is_url else f"{'https' if use_tls else 'http'}://{host}")
+        given_port, name = parts.port, parts.hostname
+    except ValueError:
+        raise ConfigurationError("The connection's host is not a host name, address or URL.") from None
+    if parts.scheme not in {"http", "https"} or not name:
+        raise ConfigurationError(
+            f"The connection's host is not an address that can be used: it begins with {parts.scheme}://.",
+            hint="Give a host name, or a URL that begins with http:// or https://.",
+        )
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise ConfigurationError(
+            "The connection's host holds more than an address.",
+            hint="Leave credentials, query and fragment out of it.",
+        )
+    default = (443 if parts.scheme == "https" else 80) if is_url else DEFAULT_PORT
+    number = given_port or port or default
+    shown = f"[{name}]" if ":" in name else name
+    path = parts.path.rstrip("/").removesuffix("/api/v1")
+    return f"{parts.scheme}://{shown}:{number}{path}"
