@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from airflow_provider_bacalhau.client.errors import ConfigurationError
@@ -38,6 +39,16 @@ class ClientSettings:
     timeout: float = DEFAULT_TIMEOUT
     ipfs_gateway: str = ""
 
+    def __post_init__(self) -> None:
+        """Refuse files that are not there, before a library does so in the middle of a request."""
+        for name in ("ca_file", "client_cert", "client_key"):
+            path = getattr(self, name)
+            if path and not Path(path).is_file():
+                raise ConfigurationError(
+                    f"The connection's {name} names no file on this machine: {path}",
+                    hint="Every Airflow worker, triggerer and API server needs that file.",
+                )
+
     @property
     def host(self) -> str:
         """Host and port, for logs and errors."""
@@ -49,7 +60,8 @@ def api_address(host: str, port: int | None = None, *, use_tls: bool = False) ->
 
     The port is that of a full URL, else ``port``, else 443 or 80 for a full URL, else 1234.
 
-    :param host: a host name or address, or a full ``http(s)://`` URL (a path in it is kept, for servers behind a proxy).
+    :param host: a host name or address, or a full ``http(s)://`` URL (a path in it is kept, for servers behind a
+        proxy).
     :param port: port number.
     :param use_tls: whether to use https; a full URL says so itself.
     :returns: an address without a slash at its end and without ``/api/v1``.

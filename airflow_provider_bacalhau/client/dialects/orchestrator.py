@@ -215,12 +215,14 @@ class OrchestratorDialect:
 
     async def node(self) -> AgentNode:
         """Describe the node that answers: ``GET /agent/node``. Needs the right ``read:agent`` where users are
-        configured."""
+        configured.
+        """
         return AgentNode.read(await self._get(f"{API}/agent/node"))
 
     async def nodes(self) -> tuple[AgentNode, ...]:
         """List the network's nodes: ``GET /orchestrator/nodes``. Needs the right ``read:node`` where users are
-        configured."""
+        configured.
+        """
         return tuple(map(AgentNode.read, (await self._get(f"{API}/orchestrator/nodes")).items("Nodes")))
 
     # -- the wire -----------------------------------------------------------------------------------------------------

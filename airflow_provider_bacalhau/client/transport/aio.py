@@ -28,6 +28,7 @@ from airflow_provider_bacalhau.client.effects import (
     Sleep,
     TransportError,
 )
+from airflow_provider_bacalhau.client.errors import ConfigurationError
 from airflow_provider_bacalhau.client.settings import CONNECT_TIMEOUT, ClientSettings
 from airflow_provider_bacalhau.client.transport import CHUNK, Body, address, headers_of, proxy_for
 
@@ -126,7 +127,13 @@ class AsyncTransport:
     async def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             # Reading certificate files takes tens of milliseconds, which the triggerer's loop does not have.
-            context = await asyncio.to_thread(_tls_context, self._settings)
+            try:
+                context = await asyncio.to_thread(_tls_context, self._settings)
+            except OSError as error:
+                raise ConfigurationError(
+                    f"The TLS files of the connection cannot be read ({type(error).__name__}).",
+                    hint="Check ca_file, client_cert and client_key.",
+                ) from None
             if self._session is None:  # another waiter may have been faster
                 self._session = aiohttp.ClientSession(
                     connector=aiohttp.TCPConnector(ssl=context, limit=MOST_CONNECTIONS), trust_env=False

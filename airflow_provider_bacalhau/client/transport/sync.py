@@ -84,17 +84,17 @@ class SyncTransport:
             is_first = flight is None
             if flight is None:
                 flight = self._flights[effect.key] = Future()
-        if not is_first:
-            return flight.result()
-        try:
-            flight.set_result(self.run(effect.make()))
-        except BaseException as error:
-            flight.set_exception(error)
-            raise
-        finally:
-            with self._lock:
-                del self._flights[effect.key]
-        return flight.result()
+        if is_first:
+            try:
+                flight.set_result(self.run(effect.make()))
+            except BaseException as error:
+                flight.set_exception(error)
+                raise
+            finally:
+                with self._lock:
+                    del self._flights[effect.key]
+        result: T = flight.result()
+        return result
 
     def _exchange(self, request: Request) -> Response:
         url = address(self._settings.url, request.target)
@@ -152,12 +152,12 @@ def _translate(error: Exception, host: str) -> TransportError:
     detail = f"{type(cause).__name__}, {host}"
     if isinstance(cause, urllib3.exceptions.NameResolutionError):
         return TransportError(Failure.RESOLVE, sent=False, detail=detail)
-    if isinstance(error, requests.ConnectTimeout) or isinstance(cause, urllib3.exceptions.ConnectTimeoutError):
-        return TransportError(Failure.TIMEOUT, sent=False, detail=detail)
     if isinstance(error, requests.exceptions.SSLError) or isinstance(cause, urllib3.exceptions.SSLError):
         return TransportError(Failure.TLS, sent=False, detail=detail)
     if isinstance(error, requests.exceptions.ProxyError) or isinstance(cause, urllib3.exceptions.NewConnectionError):
         return TransportError(Failure.REFUSED, sent=False, detail=detail)
+    if isinstance(error, requests.ConnectTimeout) or isinstance(cause, urllib3.exceptions.ConnectTimeoutError):
+        return TransportError(Failure.TIMEOUT, sent=False, detail=detail)
     if isinstance(error, requests.Timeout) or isinstance(cause, urllib3.exceptions.TimeoutError):
         return TransportError(Failure.TIMEOUT, sent=True, detail=detail)
     return TransportError(Failure.LOST, sent=True, detail=detail)

@@ -1,0 +1,183 @@
+"""The two clients: the same operations, run by ``requests`` or by ``aiohttp``.
+
+What each operation does, takes and raises is documented once, where it is written: the primitive ones on
+:class:`~airflow_provider_bacalhau.client.dialects.orchestrator.OrchestratorDialect`, the composed ones on
+:class:`~airflow_provider_bacalhau.client.operations.Network`.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+
+from airflow_provider_bacalhau.client.dialects.orchestrator import OrchestratorDialect
+from airflow_provider_bacalhau.client.effects import Operation
+from airflow_provider_bacalhau.client.errors import ConfigurationError
+from airflow_provider_bacalhau.client.operations import Network
+from airflow_provider_bacalhau.client.retry import with_retry
+from airflow_provider_bacalhau.client.settings import ClientSettings, api_address
+
+if TYPE_CHECKING:
+    from airflow_provider_bacalhau.client.transport.aio import AsyncTransport
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_Composed = Callable[Concatenate[Network, P], Operation[T]]
+
+
+def _primitive(
+    method: Callable[Concatenate[OrchestratorDialect, P], Operation[T]],
+) -> Callable[Concatenate[Network, P], Operation[T]]:
+    """A dialect's operation as one of the network's: find out what the server speaks, then speak it."""
+
+    @functools.wraps(method)
+    async def operation(network: Network, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await method(await network.dialect(), *args, **kwargs)
+
+    return operation
+
+
+def _sync(operation: _Composed[P, T]) -> Callable[Concatenate[BacalhauClient, P], T]:
+    @functools.wraps(operation)
+    def method(client: BacalhauClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return client.run(operation(client.network, *args, **kwargs))
+
+    return method
+
+
+def _async(
+    operation: _Composed[P, T],
+) -> Callable[Concatenate[AsyncBacalhauClient, P], Coroutine[Any, Any, T]]:
+    @functools.wraps(operation)
+    async def method(client: AsyncBacalhauClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await client.run(operation(client.network, *args, **kwargs))
+
+    return method
+
+
+class BacalhauClient:
+    """A Bacalhau network, spoken to synchronously. A context manager; nothing connects before the first operation.
+
+    :param server: settings, or just the server's address, such as ``http://127.0.0.1:1234``.
+    :param sleep: how to pause between tries and looks; takes seconds.
+    """
+
+    def __init__(self, server: ClientSettings | str, *, sleep: Callable[[float], object] = time.sleep) -> None:
+        from airflow_provider_bacalhau.client.transport.sync import SyncTransport
+
+        self.settings = _settings(server)
+        self.network = Network(self.settings, time.time)
+        self._transport = SyncTransport(self.settings, sleep)
+
+    def run(self, operation: Operation[T]) -> T:
+        """Run any operation on this client's connections, with its retry rule."""
+        return self._transport.run(with_retry(operation))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    submit = _sync(_primitive(OrchestratorDialect.submit))
+    get = _sync(_primitive(OrchestratorDialect.get))
+    list = _sync(_primitive(OrchestratorDialect.list))
+    stop = _sync(_primitive(OrchestratorDialect.stop))
+    executions = _sync(_primitive(OrchestratorDialect.executions))
+    history = _sync(_primitive(OrchestratorDialect.history))
+    results = _sync(_primitive(OrchestratorDialect.results))
+    alive = _sync(_primitive(OrchestratorDialect.alive))
+    node = _sync(_primitive(OrchestratorDialect.node))
+    nodes = _sync(_primitive(OrchestratorDialect.nodes))
+    version = _sync(Network.version)
+    greet = _sync(Network.greet)
+    submit_once = _sync(Network.submit_once)
+    wait = _sync(Network.wait)
+    outcome = _sync(Network.outcome)
+    references = _sync(Network.references)
+    result_url = _sync(Network.result_url)
+    result_texts = _sync(Network.result_texts)
+    resolve_inputs = _sync(Network.resolve_inputs)
+
+
+class AsyncBacalhauClient:
+    """A Bacalhau network, spoken to on an event loop. An async context manager.
+
+    Clients of equal settings on one loop share their connections and what is known of the server; the last one to
+    leave closes them.
+
+    :param server: settings, or just the server's address, such as ``http://127.0.0.1:1234``.
+    """
+
+    def __init__(self, server: ClientSettings | str) -> None:
+        self.settings = _settings(server)
+        self._shared: tuple[AsyncTransport, Network] | None = None
+
+    @property
+    def network(self) -> Network:
+        """The operations, to be run by :meth:`run`."""
+        return self._joined()[1]
+
+    async def run(self, operation: Operation[T]) -> T:
+        """Run any operation on this client's connections, with its retry rule."""
+        return await self._joined()[0].run(with_retry(operation))
+
+    def _joined(self) -> tuple[AsyncTransport, Network]:
+        if self._shared is None:
+            from airflow_provider_bacalhau.client.transport import aio
+
+            self._shared = aio.acquire(self.settings, lambda: Network(self.settings, time.time))
+        return self._shared
+
+    async def close(self) -> None:
+        """Leave the shared connections."""
+        if self._shared is not None:
+            from airflow_provider_bacalhau.client.transport import aio
+
+            self._shared = None
+            await aio.release(self.settings)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    submit = _async(_primitive(OrchestratorDialect.submit))
+    get = _async(_primitive(OrchestratorDialect.get))
+    list = _async(_primitive(OrchestratorDialect.list))
+    stop = _async(_primitive(OrchestratorDialect.stop))
+    executions = _async(_primitive(OrchestratorDialect.executions))
+    history = _async(_primitive(OrchestratorDialect.history))
+    results = _async(_primitive(OrchestratorDialect.results))
+    alive = _async(_primitive(OrchestratorDialect.alive))
+    node = _async(_primitive(OrchestratorDialect.node))
+    nodes = _async(_primitive(OrchestratorDialect.nodes))
+    version = _async(Network.version)
+    greet = _async(Network.greet)
+    submit_once = _async(Network.submit_once)
+    wait = _async(Network.wait)
+    outcome = _async(Network.outcome)
+    references = _async(Network.references)
+    result_url = _async(Network.result_url)
+    result_texts = _async(Network.result_texts)
+    resolve_inputs = _async(Network.resolve_inputs)
+
+
+def _settings(server: ClientSettings | str) -> ClientSettings:
+    if isinstance(server, ClientSettings):
+        return server
+    if "://" not in server:
+        raise ConfigurationError(f"Not an address: {server!r}.", hint="Give a URL such as http://127.0.0.1:1234.")
+    return ClientSettings(api_address(server))

@@ -1,0 +1,289 @@
+"""Why a job did not succeed: a pure function from what the server says to a category, a sentence and a remedy.
+
+The server's own account is scattered. The job's message often says only that no node is left; the cause is in the
+executions, whose exit code means nothing unless they completed; and a program that fails does not fail its job at all.
+Texts are those of running nodes v1.4.0–v1.9.3 (recordings); an unknown text is shown, never hidden.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from airflow_provider_bacalhau.client.facts import Event, Execution, HistoryEvent, Job
+from airflow_provider_bacalhau.client.states import ExecutionState, JobState
+
+PLAIN_RETURN = -1
+"""What a WebAssembly program that returns from ``_start`` without ``exit()`` reads as. It is success."""
+
+
+class FailureCategory(StrEnum):
+    """Stable names of the reasons why a job failed; part of the public interface (XCom ``failure_category``)."""
+
+    PROGRAM_FAILED = "PROGRAM_FAILED"
+    IMAGE_NOT_FOUND = "IMAGE_NOT_FOUND"
+    MODULE_INVALID = "MODULE_INVALID"
+    INPUT_UNAVAILABLE = "INPUT_UNAVAILABLE"
+    PUBLISH_FAILED = "PUBLISH_FAILED"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    EXECUTION_TIMEOUT = "EXECUTION_TIMEOUT"
+    QUEUE_TIMEOUT = "QUEUE_TIMEOUT"
+    JOB_TIMEOUT = "JOB_TIMEOUT"
+    NO_SUITABLE_NODE = "NO_SUITABLE_NODE"
+    ENGINE_NOT_SUPPORTED = "ENGINE_NOT_SUPPORTED"
+    STOPPED_BY_OTHERS = "STOPPED_BY_OTHERS"
+    NODE_LOST = "NODE_LOST"
+    INCOMPLETE = "INCOMPLETE"
+    UNKNOWN = "UNKNOWN"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Why a job did not succeed.
+
+    :param category: stable name of the reason.
+    :param summary: one sentence for a person.
+    :param hint: what to do about it; empty when there is nothing better to say.
+    :param facts: the lines that led there, such as the executions' messages and the end of stderr.
+    """
+
+    category: FailureCategory
+    summary: str
+    hint: str = ""
+    facts: tuple[str, ...] = ()
+
+    def lines(self) -> Iterator[str]:
+        """The diagnosis as a short block for a log."""
+        yield f"{self.category.value}: {self.summary}"
+        yield from (f"  {fact}" for fact in self.facts)
+        if self.hint:
+            yield f"What to do: {self.hint}"
+
+
+# A category, a pattern in what the server says, and the remedy; the first that is found counts.
+_Cause = tuple[FailureCategory, re.Pattern[str], str]
+
+
+def _cause(category: FailureCategory, pattern: str, hint: str) -> _Cause:
+    return category, re.compile(pattern, re.IGNORECASE), hint
+
+
+_CAUSES: tuple[_Cause, ...] = (
+    _cause(
+        FailureCategory.IMAGE_NOT_FOUND,
+        r"Docker:ImageNotFound|image not available|manifest unknown|pull access denied",
+        "Check the image's name and tag, and that the compute nodes can reach its registry.",
+    ),
+    _cause(
+        FailureCategory.ENGINE_NOT_SUPPORTED,
+        r"does not support \S+, only|unknown engine|executor .*not (found|supported)",
+        "No node offers that engine: choose one of those it names, or add a node that has it.",
+    ),
+    _cause(
+        FailureCategory.MODULE_INVALID,
+        r"Name section not found",
+        "Build the module with its name section (do not strip it; wasm-opt -g keeps it).",
+    ),
+    _cause(
+        FailureCategory.MODULE_INVALID,
+        r"invalid magic number|failed to compile module|failed to load entry module|failed to instantiate",
+        "The entry module is no WebAssembly module that a node can load: check what its input source really holds.",
+    ),
+    _cause(
+        FailureCategory.OUT_OF_MEMORY,
+        r"memory limit exceeded|out of memory|OOM",
+        "Give the task more memory (Resources.Memory).",
+    ),
+    _cause(
+        FailureCategory.EXECUTION_TIMEOUT,
+        r"Execution timed out",
+        "Give the program more time (job_execution_timeout), or more resources.",
+    ),
+    _cause(FailureCategory.JOB_TIMEOUT, r"Job timed out", "Give the job more time (job_total_timeout)."),
+    _cause(
+        FailureCategory.NODE_LOST,
+        r"node restart|node .*(lost|disconnected|unhealthy)",
+        "The node that ran it went away; run the task again.",
+    ),
+    _cause(
+        FailureCategory.PUBLISH_FAILED,
+        r"publish(er|ing)? .*(fail|error|not)|failed to publish|error publishing|S3Publisher|IPFSPublisher",
+        "Check the publisher's parameters and the compute node's rights to write there.",
+    ),
+    _cause(
+        FailureCategory.INPUT_UNAVAILABLE,
+        r"failed to (download|prepare|fetch|get)|input source|storage|no such (file|key|bucket)|S3InputSource"
+        r"|invalid cid|NoSuchBucket|NoSuchKey",
+        "Check that the input is there, and that the compute nodes can read it.",
+    ),
+)
+
+_NO_NODE = re.compile(r"not enough nodes")
+_USED_UP = "job already executed on this node more than once"
+_REJECTED = {ExecutionState.ASK_FOR_BID_REJECTED, ExecutionState.BID_REJECTED}
+
+
+def completed_executions(executions: Sequence[Execution]) -> list[Execution]:
+    """The executions that ran to their end, in the order of their partitions."""
+    return sorted((one for one in executions if one.state is ExecutionState.COMPLETED), key=lambda one: one.partition)
+
+
+def exit_code_is_good(job: Job, execution: Execution) -> bool:
+    """Whether a completed execution's program succeeded: exit code 0, or −1 from WebAssembly."""
+    return execution.exit_code == 0 or (job.engine == "wasm" and execution.exit_code == PLAIN_RETURN)
+
+
+def wanted_executions(job: Job) -> int:
+    """How many executions have to complete: the job's count, or at least one of an ops job."""
+    return 1 if job.type in {"ops", "daemon"} else max(1, job.count)
+
+
+def has_succeeded(job: Job, executions: Sequence[Execution]) -> bool:
+    """Whether a job did what was wanted, which "Completed" does not say: a program's exit code fails no job.
+
+    :param job: the job.
+    :param executions: its executions.
+    """
+    completed = completed_executions(executions)
+    if job.type == "ops" and len(completed) < len([one for one in executions if one.state not in _REJECTED]):
+        return False
+    return (
+        job.state is JobState.COMPLETED
+        and len(completed) >= wanted_executions(job)
+        and all(exit_code_is_good(job, one) for one in completed)
+    )
+
+
+def diagnose(job: Job, executions: Sequence[Execution], history: Sequence[HistoryEvent] = ()) -> Diagnosis:
+    """Say why a job did not succeed.
+
+    :param job: the job, in whatever state.
+    :param executions: its executions.
+    :param history: its events, where they were read; they hold error codes and hints.
+    """
+    facts = tuple(_facts(job, executions, history))
+    if job.state is JobState.STOPPED:
+        reason = job.message or _stop_reason(history)
+        said = f" saying {reason!r}" if reason else " without a reason"
+        return Diagnosis(
+            FailureCategory.STOPPED_BY_OTHERS,
+            f"Job {job.id} was stopped{said}.",
+            "Ask whoever stopped it; running the task again submits a new job.",
+            facts,
+        )
+    if job.state is JobState.COMPLETED:
+        return _diagnose_completed(job, executions, facts)
+    last_words = _last_words(job, executions, history)
+    for category, pattern, hint in _CAUSES:
+        for words in last_words:
+            if pattern.search(words):
+                return Diagnosis(
+                    category, f"Job {job.id} failed: {_first_line(words)}.", _server_hint(history) or hint, facts
+                )
+    if _NO_NODE.search(job.message):
+        return _diagnose_no_node(job, facts)
+    why = _first_line(last_words[0]) if last_words else "the server gives no reason"
+    return Diagnosis(
+        FailureCategory.UNKNOWN, f"Job {job.id} ended as {job.state.value}: {why}.", _server_hint(history), facts
+    )
+
+
+def _diagnose_completed(job: Job, executions: Sequence[Execution], facts: tuple[str, ...]) -> Diagnosis:
+    completed = completed_executions(executions)
+    bad = [one for one in completed if not exit_code_is_good(job, one)]
+    if bad:
+        codes = ", ".join(str(one.exit_code) for one in bad)
+        many = f" in {len(bad)} of {len(completed)} executions" if len(completed) > 1 else ""
+        return Diagnosis(
+            FailureCategory.PROGRAM_FAILED,
+            f"Job {job.id}: the program failed with exit code {codes}{many}.",
+            "Read its output; the exit code is the program's own.",
+            facts,
+        )
+    return Diagnosis(
+        FailureCategory.INCOMPLETE,
+        f"Job {job.id} is marked completed, but {len(completed)} of {wanted_executions(job)} executions completed.",
+        "Check the job's Count, and that no one updated the job under its name.",
+        facts,
+    )
+
+
+def _diagnose_no_node(job: Job, facts: tuple[str, ...]) -> Diagnosis:
+    category, verb = FailureCategory.NO_SUITABLE_NODE, "found no suitable node"
+    if "queue" in job.message.lower() and "tim" in job.message.lower():
+        category, verb = FailureCategory.QUEUE_TIMEOUT, "waited in the queue for too long"
+    nodes = [line.strip("• ").strip() for line in job.message.splitlines()[1:] if line.strip()]
+    why = f" ({'; '.join(nodes[:3])})" if nodes else ""
+    return Diagnosis(
+        category,
+        f"Job {job.id} {verb}: {_first_line(job.message)}{why}.",
+        "Ask for less (Resources, Constraints, Count), let it queue (job_queue_timeout), or add nodes.",
+        facts,
+    )
+
+
+def _last_words(job: Job, executions: Sequence[Execution], history: Sequence[HistoryEvent]) -> list[str]:
+    """What the server said of the failure, the most telling first: executions, error events, the job itself."""
+    failed = [one.message for one in executions if one.state is ExecutionState.FAILED and one.message]
+    events = [_coded(one.event) for one in history if one.event.is_error and one.execution_id]
+    return [*events[:1], *failed, *events[1:], *([job.message] if job.message else [])]
+
+
+def _coded(event: Event) -> str:
+    code = event.details.get("ErrorCode", "")
+    return f"{event.message} [{code}]" if code else event.message
+
+
+def _server_hint(history: Sequence[HistoryEvent]) -> str:
+    hints = [one.event.details["Hint"] for one in history if one.event.is_error and one.event.details.get("Hint")]
+    return " ".join(hints[-1].split())[:500] if hints else ""
+
+
+def _stop_reason(history: Sequence[HistoryEvent]) -> str:
+    return next((one.event.details["Reason"] for one in reversed(history) if one.event.details.get("Reason")), "")
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0].strip().rstrip(".")[:300] if text.strip() else ""
+
+
+def _facts(job: Job, executions: Sequence[Execution], history: Sequence[HistoryEvent]) -> Iterator[str]:
+    yield f"job {job.id} ({job.name}) in namespace {job.namespace}: {job.state.value}"
+    if job.message and _USED_UP not in job.message:
+        yield from (f"job says: {line.strip()}" for line in job.message.splitlines()[:10] if line.strip())
+    for one in executions[-5:]:
+        exit_code = f", exit code {one.exit_code}" if one.exit_code is not None else ""
+        last = f", last event: {_first_line(one.message)}" if one.message else ""
+        yield f"execution {one.id} on node {one.node_id}: {one.state.value}{exit_code}{last}"
+        tail = one.stderr.splitlines()[-20:]
+        yield from (f"  stderr | {line[:300]}" for line in tail)
+    errors = [one for one in history if one.event.is_error]
+    for item in errors[-5:]:
+        yield f"event {item.event.topic}: {_first_line(_coded(item.event))}"
+
+
+@dataclass(frozen=True)
+class JobOutcome:
+    """How a job ended.
+
+    :param job: the job, with its executions and history.
+    :param diagnosis: why it did not succeed; None when it did.
+    """
+
+    job: Job
+    diagnosis: Diagnosis | None
+
+    @classmethod
+    def of(cls, job: Job) -> JobOutcome:
+        """Judge a job that was read with its executions and history."""
+        executions = job.executions or ()
+        if has_succeeded(job, executions):
+            return cls(job, None)
+        return cls(job, diagnose(job, executions, job.history or ()))
+
+    @property
+    def exit_codes(self) -> list[int]:
+        """Exit codes of the completed executions, in the order of their partitions."""
+        return [one.exit_code for one in completed_executions(self.job.executions or ()) if one.exit_code is not None]

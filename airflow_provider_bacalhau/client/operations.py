@@ -1,0 +1,305 @@
+"""What is composed of the primitive operations: submit once, wait, judge, resolve inputs, read results.
+
+Everything here is written once for both clients. It knows no path and no version; those are the dialects' business.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from airflow_provider_bacalhau.client.diagnosis import JobOutcome
+from airflow_provider_bacalhau.client.dialects.detection import detect_version
+from airflow_provider_bacalhau.client.dialects.orchestrator import OrchestratorDialect
+from airflow_provider_bacalhau.client.effects import Once, Sleep
+from airflow_provider_bacalhau.client.errors import (
+    Conflict,
+    JobUnchanged,
+    ResultUnavailable,
+    ServerUnavailable,
+    Unreachable,
+    WaitTimeout,
+)
+from airflow_provider_bacalhau.client.facts import AgentNode, Job, Submission
+from airflow_provider_bacalhau.client.gateway import Gateway
+from airflow_provider_bacalhau.client.results import ResultReference, refer
+from airflow_provider_bacalhau.client.waiting import DEFAULT_POLL_INTERVAL, MOST_FAILED_POLLS, poll_delay
+
+if TYPE_CHECKING:
+    from airflow_provider_bacalhau.client.dialects.versions import ServerVersion
+    from airflow_provider_bacalhau.client.settings import ClientSettings
+    from airflow_provider_bacalhau.client.spec import JobSpec
+    from airflow_provider_bacalhau.client.spec.inputs import Input, JobInput, ReadyInput
+
+log = logging.getLogger(__name__)
+
+MOST_TEXT = 48 * 1024
+"""Bytes of a result's file that are handed on as text: more does not belong into an XCom."""
+
+_LOOK_FOR_KILL_EVERY = 0.5
+
+
+@dataclass(frozen=True)
+class ResultText:
+    """The text of a small file of a result.
+
+    :param is_partial: whether it comes from the execution's record, which may hold only the program's first write.
+    """
+
+    reference: ResultReference
+    text: str
+    is_partial: bool = False
+
+
+@dataclass(frozen=True)
+class Greeting:
+    """What a server says of itself and its network.
+
+    :param version: the server's version.
+    :param nodes: compute nodes that take jobs.
+    """
+
+    version: str
+    nodes: tuple[AgentNode, ...]
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Engines that at least one of these nodes offers."""
+        return tuple(sorted({engine for node in self.nodes for engine in node.engines}))
+
+
+class Network:
+    """A Bacalhau network behind one server.
+
+    :param settings: where it is.
+    :param clock: gives the time in seconds since the epoch.
+    """
+
+    def __init__(self, settings: ClientSettings, clock: Callable[[], float]) -> None:
+        self._gateway = Gateway(settings.ipfs_gateway)
+        self._clock = clock
+        self._dialect: OrchestratorDialect | None = None
+
+    async def dialect(self) -> OrchestratorDialect:
+        """The API that this server speaks. It is asked once and kept.
+
+        :raises NotSupported: for a server that is too old.
+        :raises UnexpectedAnswer: when what answers is not Bacalhau.
+        """
+        if self._dialect is None:
+            self._dialect = await Once("dialect", self._detect)
+        return self._dialect
+
+    async def _detect(self) -> OrchestratorDialect:
+        return OrchestratorDialect(await detect_version())
+
+    async def version(self) -> ServerVersion:
+        """The server's version."""
+        return (await self.dialect()).version
+
+    async def greet(self) -> Greeting:
+        """Ask the server who it is, by calls that need credentials where the server wants any.
+
+        (``/agent/version`` is open to everyone and would prove nothing.)
+
+        :raises NotAuthorised: when jobs may not be listed with these credentials.
+        """
+        dialect = await self.dialect()
+        await dialect.list(limit=1)
+        nodes = await dialect.nodes()
+        return Greeting(dialect.version.text, tuple(node for node in nodes if node.takes_jobs))
+
+    async def submit_once(self, spec: JobSpec) -> Submission:
+        """Submit a job under its own unique name; if an earlier send of it arrived after all, adopt that job.
+
+        Unique names (v1.8 and later) make this exactly one job, however often the connection breaks. On older servers
+        an unclear submission raises at once.
+
+        :param spec: the job, its name made by :func:`~airflow_provider_bacalhau.client.naming.job_name`.
+        :raises SubmissionUnclear: when the server may or may not have taken the job.
+        """
+        dialect = await self.dialect()
+        try:
+            submission = await dialect.submit(spec)
+        except JobUnchanged as error:
+            log.info("Job %s is there already, from an earlier send; adopting it.", error.job_id)
+            return Submission(error.job_id, adopted=True)
+        except Conflict:
+            if not (spec.name and dialect.can.unique_names):
+                raise
+            job = await dialect.get(spec.name, namespace=spec.namespace or "default")
+            log.info("Job %s is there already, sent at the same moment; adopting it.", job.id)
+            return Submission(job.id, adopted=True)
+        for warning in submission.warnings:
+            log.warning("The server says of job %s: %s", submission.job_id, warning)
+        return submission
+
+    async def wait(
+        self,
+        job_id: str,
+        *,
+        poll_interval: float = DEFAULT_POLL_INTERVAL,
+        deadline: float | None = None,
+        on_change: Callable[[Job], object] | None = None,
+        is_cancelled: Callable[[], bool] | None = None,
+    ) -> Job:
+        """Wait until a job is over, or the caller loses interest.
+
+        :param job_id: full id.
+        :param poll_interval: seconds between two looks at a job older than a minute; see
+            :func:`~airflow_provider_bacalhau.client.waiting.poll_delay`.
+        :param deadline: seconds since the epoch at which to give up; None for never.
+        :param on_change: told the job each time its state differs from the last look.
+        :param is_cancelled: asked at least twice a second; once true, the wait ends with the job as last seen.
+        :returns: the job, over unless ``is_cancelled``.
+        :raises WaitTimeout: at the deadline. The job is left as it is.
+        :raises NotFound: for an unknown id.
+        :raises Unreachable: when ten looks in a row got no answer.
+        """
+        dialect = await self.dialect()
+        begun, failed_polls = self._clock(), 0
+        last: Job | None = None
+        while True:
+            try:
+                job = await dialect.get(job_id)
+            except (Unreachable, ServerUnavailable) as error:
+                failed_polls += 1
+                if failed_polls >= MOST_FAILED_POLLS:
+                    raise
+                if failed_polls == 1:
+                    log.warning("Cannot look at job %s just now, trying on: %s", job_id, error)
+            else:
+                failed_polls = 0
+                if on_change is not None and (last is None or job.state is not last.state):
+                    on_change(job)
+                last = job
+                if job.state.is_terminal:
+                    return job
+            now = self._clock()
+            if deadline is not None and now >= deadline:
+                where = f"it is {last.state.value}" if last else "it could not be looked at"
+                raise WaitTimeout(f"Job {job_id} was not over in time: {where} after {now - begun:.0f} s of waiting.")
+            age = max(now - begun, now - last.created if last and last.created else 0.0)
+            delay = poll_delay(age, poll_interval, random.random())  # noqa: S311  # spreads waiters, guards nothing
+            if deadline is not None:
+                delay = min(delay, max(0.0, deadline - now))
+            if await self._pause(delay, is_cancelled) and last is not None:
+                return last
+
+    async def _pause(self, seconds: float, is_cancelled: Callable[[], bool] | None) -> bool:
+        """Sleep; whether the caller lost interest meanwhile."""
+        if is_cancelled is None:
+            await Sleep(seconds)
+            return False
+        while seconds > 0 and not is_cancelled():
+            part = min(seconds, _LOOK_FOR_KILL_EVERY)
+            await Sleep(part)
+            seconds -= part
+        return is_cancelled()
+
+    async def outcome(self, job_id: str) -> JobOutcome:
+        """Read a job with all that is known of it, and judge it.
+
+        :param job_id: full id.
+        :raises NotFound: for an unknown id.
+        """
+        return JobOutcome.of(await (await self.dialect()).get(job_id, executions=True, history=True))
+
+    async def references(self, job_id: str) -> list[ResultReference]:
+        """References to a job's results, which may be stored and handed on.
+
+        :param job_id: full id of a batch or ops job.
+        """
+        dialect = await self.dialect()
+        results = await dialect.results(job_id)
+        return refer(job_id, results, await dialect.executions(job_id)) if results else []
+
+    async def result_url(self, reference: ResultReference) -> str:
+        """A fresh address of a result that only the server can name. It may be a secret: use it, don't keep it.
+
+        :raises ResultUnavailable: when the job has no such result any more.
+        """
+        results = await (await self.dialect()).results(reference.job_id)
+        index = reference.index or 0
+        if index >= len(results) or not results[index].url:
+            raise ResultUnavailable(f"Job {reference.job_id} has no result number {index} that has an address.")
+        return results[index].url
+
+    async def result_texts(self, job_id: str, path: str, *, max_bytes: int = MOST_TEXT) -> list[ResultText]:
+        """The text of one small file of each of a job's results.
+
+        Any path of an IPFS result is read through the gateway. Of other results there is only ``stdout`` and
+        ``stderr`` from the execution's record: at most 2 KiB, and possibly no more than the program's first write.
+
+        :param path: relative path in the result, such as ``outputs/count.txt`` or ``stdout``.
+        :param max_bytes: bound on each file's size.
+        :returns: the texts, in the order of :meth:`references`.
+        :raises ResultUnavailable: when there is no such file, it is no UTF-8 text, or it is larger.
+        """
+        texts = []
+        for reference in await self.references(job_id):
+            if reference.cid and self._gateway.is_set:
+                content = await self._gateway.read(reference.cid, path, max_bytes=max_bytes)
+                texts.append(ResultText(reference, _decode(content, path)))
+            else:
+                texts.append(await self._recorded_text(reference, path))
+        return texts
+
+    async def _recorded_text(self, reference: ResultReference, path: str) -> ResultText:
+        if path not in {"stdout", "stderr"}:
+            raise ResultUnavailable(
+                f"{path} of a result of type {reference.type} cannot be read from here.",
+                hint="Publish to IPFS and set ipfs_gateway on the connection, or read 'stdout' instead.",
+            )
+        executions = await (await self.dialect()).executions(reference.job_id)
+        for one in executions:
+            if one.id == reference.execution_id or len(executions) == 1:
+                return ResultText(reference, one.stdout if path == "stdout" else one.stderr, is_partial=True)
+        raise ResultUnavailable(f"Which execution of job {reference.job_id} made this result cannot be told.")
+
+    async def resolve_inputs(self, inputs: Iterable[Input]) -> list[ReadyInput]:
+        """Make inputs ready for a job: job ids become their results, paths below CIDs become CIDs of their own, and
+        results that only the server can name get a fresh address.
+
+        :param inputs: as :func:`~airflow_provider_bacalhau.client.spec.inputs.parse_inputs` gives them.
+        :returns: one or more for each, in order.
+        :raises ResultUnavailable: when a job has no results, or nothing lies at a path.
+        :raises ConfigurationError: when a path below a CID needs a gateway and none is set.
+        """
+        ready: list[ReadyInput] = []
+        for one in inputs:
+            ready += await self._resolve(one)
+        return ready
+
+    async def _resolve(self, one: Input) -> list[ReadyInput]:
+        from airflow_provider_bacalhau.client.spec.inputs import IpfsPathInput, JobInput, ResultInput
+
+        if isinstance(one, IpfsPathInput):
+            return [one.ready(await self._gateway.resolve(one.cid, one.path))]
+        if isinstance(one, ResultInput):
+            return [one.ready(await self.result_url(ResultReference("url", one.job_id, index=one.index)))]
+        if isinstance(one, JobInput):
+            return await self.resolve_inputs(one.expand([found.to_dict() for found in await self._results_of(one)]))
+        return [one]
+
+    async def _results_of(self, one: JobInput) -> list[ResultReference]:
+        references = await self.references(one.job_id)
+        if not references:
+            job = await (await self.dialect()).get(one.job_id)
+            raise ResultUnavailable(
+                f"{one.item}: job {one.job_id} has no results to take as an input; it is {job.state.value}.",
+                hint="A job keeps results when its task has a Publisher and has completed.",
+            )
+        return references
+
+
+def _decode(content: bytes, path: str) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise ResultUnavailable(
+            f"{path} is not UTF-8 text.", hint="Give its CID to the next job instead, or download it."
+        ) from None

@@ -1,0 +1,36 @@
+"""How often to look at a job, and for how long to put up with a server that does not answer: pure rules."""
+
+from __future__ import annotations
+
+DEFAULT_POLL_INTERVAL = 5.0
+"""Seconds between two looks at a job that is a minute old."""
+
+FIRST_DELAY = 0.1
+"""Seconds before the second look: a quick job takes 0.1-0.25 s on a real node."""
+
+YOUNG = 60.0
+"""Age in seconds up to which a job is looked at more often than ``poll_interval``."""
+
+MOST_FAILED_POLLS = 10
+"""Looks in a row that may fail, each with its own retries, before the wait gives up: a server may be restarting."""
+
+_SHARE_OF_AGE = 0.1
+_OLD = 600.0
+_SLOWEST = 6.0
+
+
+def poll_delay(age: float, interval: float, jitter: float) -> float:
+    """Seconds until the next look at a job.
+
+    A tenth of its age while it is young, so a quick job is seen to end quickly; ``interval`` from its first minute on;
+    up to six times that for jobs that have run for hours, whose end nobody awaits to the second.
+
+    :param age: seconds since the job was created.
+    :param interval: the caller's ``poll_interval`` in seconds.
+    :param jitter: 0 to 1; spreads waiters that began together.
+    """
+    if age < YOUNG:
+        delay = min(interval, max(FIRST_DELAY, age * _SHARE_OF_AGE))
+        return delay * (1.0 + 0.2 * jitter)
+    stretch = min(_SLOWEST, max(1.0, age / _OLD))
+    return interval * stretch * (1.0 + 0.2 * jitter)
