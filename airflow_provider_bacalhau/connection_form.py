@@ -1,8 +1,8 @@
 """The connection form for Airflow 2.11 to 3.1, built from the same dict that later versions read.
 
 Those versions ask the hook class for its form; from 3.2 on Airflow takes it from
-:func:`~airflow_provider_bacalhau.provider_info.get_provider_info` and calls neither function. Both can go when 3.2 is the
-oldest supported version.
+:func:`~airflow_provider_bacalhau.provider_info.get_provider_info` and calls neither method of the hook. This module can
+go when 3.2 is the oldest supported version.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from typing import Any
 from airflow_provider_bacalhau.provider_info import get_provider_info
 
 
-def connection_type() -> dict[str, Any]:
-    """Return the registry's entry of the connection type ``bacalhau``."""
-    [entry] = get_provider_info()["connection-types"]
-    return dict(entry)
-
-
 def form_widgets() -> dict[str, Any]:
-    """Return what ``get_connection_form_widgets`` of the hook returns: WTForms fields by the name they have in ``extra``.
+    """Return what the hook's ``get_connection_form_widgets`` returns: WTForms fields by their name in ``extra``.
 
     Only fields of the classes that Airflow allows there: text, integer and boolean. An empty text arrives in the
     connection's ``extra`` as nothing, an empty integer as None.
     """
-    return {name: _field(definition) for name, definition in connection_type()["conn-fields"].items()}
+    return {name: _field(definition) for name, definition in _connection_type()["conn-fields"].items()}
 
 
 def field_behaviour() -> dict[str, Any]:
-    """Return what ``get_ui_field_behaviour`` of the hook returns: hidden, renamed and explained standard fields."""
-    behaviour = connection_type()["ui-field-behaviour"]
+    """Return what the hook's ``get_ui_field_behaviour`` returns: which fields to hide, rename and explain."""
+    behaviour = _connection_type()["ui-field-behaviour"]
     return {
         "hidden_fields": behaviour["hidden-fields"],
         "relabeling": behaviour["relabeling"],
         "placeholders": behaviour["placeholders"],
     }
+
+
+def _connection_type() -> dict[str, Any]:
+    entry: dict[str, Any]
+    [entry] = get_provider_info()["connection-types"]
+    return entry
 
 
 def _field(definition: dict[str, Any]) -> Any:

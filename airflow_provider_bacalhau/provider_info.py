@@ -1,8 +1,8 @@
 """What Airflow's registry is told about this provider.
 
-Airflow calls :func:`get_provider_info` in every process, from 3.3 on while ``import airflow`` itself is still running, and
-an exception here stops all of Airflow. Hence one literal: no import, no computation (``tests/distribution`` checks it).
-Class paths begin with ``airflow.providers.bacalhau`` because Airflow drops others; see ``registry/``.
+Airflow calls :func:`get_provider_info` in every process, from 3.3 on while ``import airflow`` itself is still running,
+and an exception here stops all of Airflow. Hence one literal: no import, no computation (``tests/distribution`` checks
+it). Class paths begin with ``airflow.providers.bacalhau`` because Airflow drops others; see ``registry/``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ def get_provider_info() -> dict[str, Any]:
         "package-name": "apache-airflow-providers-bacalhau",
         "name": "Bacalhau",
         "description": (
-            "`Bacalhau <https://www.bacalhau.org/>`__ runs Docker and WebAssembly jobs on many machines, next to the data."
+            "`Bacalhau <https://www.bacalhau.org/>`__ runs Docker and WebAssembly jobs on many machines, "
+            "next to the data."
         ),
         "integrations": [
             {
@@ -78,7 +79,7 @@ def get_provider_info() -> dict[str, Any]:
                 "conn-fields": {
                     "use_tls": {
                         "label": "Use TLS",
-                        "description": "Speak https to the API. Not needed when the host is a full URL: its scheme decides.",
+                        "description": "Speak https to the API. Not needed when the host is a full URL.",
                         "schema": {"type": "boolean", "default": False},
                     },
                     "verify": {
@@ -96,7 +97,7 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "client_cert": {
                         "label": "Client certificate",
-                        "description": "Path of the PEM file to present where the server asks for a client certificate.",
+                        "description": "Path of a PEM file, for a server that asks for a client certificate.",
                         "schema": {"type": ["string", "null"]},
                     },
                     "client_key": {
@@ -116,19 +117,20 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "ipfs_gateway": {
                         "label": "IPFS gateway",
-                        "description": "URL of a gateway that can read the network's results; needed for paths below a CID.",
+                        "description": "URL of a gateway that can read the network's results, for paths below a CID.",
                         "schema": {"type": ["string", "null"]},
                     },
                     "web_ui_url": {
                         "label": "Web UI",
-                        "description": "URL of Bacalhau's web interface, where a task's job link leads; else it leads to the API.",
+                        "description": "URL of Bacalhau's web interface, where a task's link to its job leads.",
                         "schema": {"type": ["string", "null"]},
                     },
                     "api": {
                         "label": "API",
                         "description": (
-                            "Which of Bacalhau's two APIs the server speaks: 'auto' finds out, 'orchestrator' is that of v1.4 "
-                            "and later, 'requester' the signed one of older servers, which this release does not speak yet."
+                            "Which of Bacalhau's two APIs the server speaks. 'auto' finds out, 'orchestrator' is that "
+                            "of v1.4 and later, 'requester' the signed one of older servers, which this release does "
+                            "not speak yet."
                         ),
                         "schema": {"type": "string", "enum": ["auto", "orchestrator", "requester"], "default": "auto"},
                     },

@@ -1,4 +1,6 @@
-"""The provider's classes under the names that Airflow's registry accepts; import them from ``airflow_provider_bacalhau``.
+"""The provider's classes under the names that Airflow's registry accepts.
+
+People import them from ``airflow_provider_bacalhau``.
 
 Airflow drops every class that a distribution named ``apache-airflow-…`` registers under another path than
 ``airflow.providers.…`` (``airflow.providers_manager._check_builtin_provider_prefix``). The folders ``airflow`` and
