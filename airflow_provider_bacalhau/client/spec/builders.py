@@ -1,0 +1,183 @@
+"""Short spellings of the most common jobs, as plain dicts.
+
+A DAG file calls these while Airflow reads it, so they import nothing, check nothing that a template may still change,
+and hold no bytes: what they return goes through templates and into the serialized DAG.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+Duration = int | float | timedelta
+Spec = dict[str, Any]
+
+_MODULE_TARGET = "/wasm/entry.wasm"
+
+
+def local_file(path: str, target: str | None = None) -> Spec:
+    """Marks a file beside the DAG, to be read when the task runs.
+
+    ::
+
+        wasm_job(local_file("wc.wasm"), ["/inputs", "/outputs/count.txt"])
+        BacalhauSubmitJobOperator(..., inputs=[local_file("words.txt", "/inputs/words.txt")])
+
+    :param path: relative to the folder of the DAG file, or absolute.
+    :param target: where a task finds the file: its full path, name included.
+    :returns: a source, or with a target an input source. All files of a job together may hold 7 MB.
+    """
+    source = {"Type": "local_file", "Params": {"Path": str(path)}}
+    return source if target is None else {"Source": source, "Target": target}
+
+
+def docker_job(
+    image: str,
+    command: str | Sequence[str] | None = None,
+    *,
+    entrypoint: Sequence[str] | None = None,
+    working_directory: str | None = None,
+    **options: Any,
+) -> Spec:
+    """A job that runs a Docker image.
+
+    ::
+
+        docker_job("alpine:3.20", "wc -w /inputs/* > /outputs/count.txt", outputs=["outputs"], publisher="ipfs")
+
+    :param image: the image's name.
+    :param command: a text is a line for ``/bin/sh -c``; a list holds the arguments of the image's entry point.
+    :param entrypoint: replaces the image's entry point.
+    :param working_directory: absolute path in the container.
+    :param options: what :func:`wasm_job` takes as well: ``env``, ``publisher``, ``outputs``, ``inputs``,
+        ``resources``, ``network``, ``name``, ``namespace``, ``type``, ``count``, ``labels``, ``constraints``,
+        ``execution_timeout``, ``queue_timeout``, ``total_timeout``.
+    """
+    if isinstance(command, str):
+        if entrypoint is not None:
+            raise ValueError("A command in one text is run by /bin/sh; give a list of arguments with an entrypoint.")
+        entrypoint, command = ["/bin/sh", "-c"], [command]
+    params: Spec = {"Image": image}
+    if entrypoint is not None:
+        params["Entrypoint"] = list(entrypoint)
+    if command is not None:
+        params["Parameters"] = list(command)
+    if working_directory is not None:
+        params["WorkingDirectory"] = working_directory
+    return _job({"Type": "docker", "Params": params}, **options)
+
+
+def wasm_job(
+    module: str | Mapping[str, Any],
+    args: Sequence[str] = (),
+    *,
+    entrypoint: str = "_start",
+    imports: Sequence[Mapping[str, Any]] = (),
+    inputs: Sequence[Mapping[str, Any]] = (),
+    **options: Any,
+) -> Spec:
+    """A job that runs a WebAssembly module.
+
+    ::
+
+        wasm_job(local_file("wc.wasm"), ["/inputs", "/outputs/count.txt"], outputs=["outputs"], publisher="ipfs")
+
+    :param module: :func:`local_file`, ``ipfs://CID``, an ``https://`` or a ``data:`` URL, a source
+        (``{"Type", "Params"}``) or an input source (``{"Source", "Target"}``).
+    :param args: arguments of the program.
+    :param entrypoint: the function to call.
+    :param imports: input sources of modules that the module imports.
+    :param inputs: input sources, in the server's form; the operator's own ``inputs`` know shorter ones.
+    :param options: ``env`` (dict), ``publisher`` (a type such as ``"ipfs"``, or a dict), ``outputs`` (names of folders
+        below the root, or a dict of name to path), ``resources`` (dict: ``CPU``, ``Memory``, ``Disk``, ``GPU``),
+        ``network`` (a type, or a dict), ``name``, ``namespace``, ``type`` (``batch`` by default), ``count``,
+        ``labels`` (dict), ``constraints`` (list), and ``execution_timeout``, ``queue_timeout``, ``total_timeout``
+        (seconds or timedelta).
+    """
+    entry = _input_source(module)
+    params: Spec = {"EntryModule": entry["Target"], "Entrypoint": entrypoint, "Parameters": list(args)}
+    if imports:
+        params["ImportModules"] = [source["Target"] for source in imports]
+    return _job({"Type": "wasm", "Params": params}, inputs=[entry, *imports, *inputs], **options)
+
+
+def _input_source(module: str | Mapping[str, Any]) -> Spec:
+    if isinstance(module, Mapping):
+        return dict(module) if "Source" in module else {"Source": dict(module), "Target": _MODULE_TARGET}
+    if module.startswith("ipfs://"):
+        source = {"Type": "ipfs", "Params": {"CID": module.removeprefix("ipfs://")}}
+    elif module.startswith("data:"):
+        source = {"Type": "inline", "Params": {"URL": module}}
+    elif module.startswith(("https://", "http://")):
+        source = {"Type": "urlDownload", "Params": {"URL": module}}
+    else:
+        raise ValueError(
+            f"{module[:80]!r} is no module. Give local_file('…'), 'ipfs://CID', an https:// or a data: URL."
+        )
+    return {"Source": source, "Target": _MODULE_TARGET}
+
+
+def _job(
+    engine: Spec,
+    *,
+    env: Mapping[str, str] | None = None,
+    publisher: str | Mapping[str, Any] | None = None,
+    outputs: Sequence[str] | Mapping[str, str] = (),
+    inputs: Sequence[Mapping[str, Any]] = (),
+    resources: Mapping[str, Any] | None = None,
+    network: str | Mapping[str, Any] | None = None,
+    name: str | None = None,
+    namespace: str | None = None,
+    type: str = "batch",  # noqa: A002 - the name of the key
+    count: int = 1,
+    labels: Mapping[str, str] | None = None,
+    constraints: Sequence[Mapping[str, Any]] = (),
+    execution_timeout: Duration | None = None,
+    queue_timeout: Duration | None = None,
+    total_timeout: Duration | None = None,
+) -> Spec:
+    limits = {
+        "ExecutionTimeout": _seconds(execution_timeout),
+        "QueueTimeout": _seconds(queue_timeout),
+        "TotalTimeout": _seconds(total_timeout),
+    }
+    task = {
+        "Name": "main",
+        "Engine": engine,
+        "Publisher": {"Type": publisher, "Params": {}} if isinstance(publisher, str) else publisher and dict(publisher),
+        "Env": dict(env or {}),
+        "InputSources": [dict(source) for source in inputs],
+        "ResultPaths": _result_paths(outputs),
+        "Resources": dict(resources or {}),
+        "Network": {"Type": network} if isinstance(network, str) else network and dict(network),
+        "Timeouts": _without_nothing(limits),
+    }
+    job = {
+        "Name": name,
+        "Namespace": namespace,
+        "Type": type,
+        "Count": count,
+        "Labels": dict(labels or {}),
+        "Constraints": [dict(constraint) for constraint in constraints],
+        "Tasks": [_without_nothing(task)],
+    }
+    return _without_nothing(job)
+
+
+def _result_paths(outputs: Sequence[str] | Mapping[str, str]) -> list[Spec]:
+    if isinstance(outputs, Mapping):
+        return [{"Name": name, "Path": path} for name, path in outputs.items()]
+    paths = [outputs] if isinstance(outputs, str) else outputs
+    return [{"Name": path.strip("/").rpartition("/")[2], "Path": f"/{path.strip('/')}"} for path in paths]
+
+
+def _seconds(duration: Duration | None) -> int | None:
+    if duration is None:
+        return None
+    return math.ceil(duration.total_seconds() if isinstance(duration, timedelta) else duration)
+
+
+def _without_nothing(mapping: Spec) -> Spec:
+    return {key: value for key, value in mapping.items() if value not in (None, "", [], {})}
