@@ -7,6 +7,9 @@ export PYTHON
 
 VENV := .venv
 VENV_2_11 := .venv-airflow-2.11
+VENV_FLOORS := .venv-floors
+# The version of the wheel has not changed, its content has.
+NEW_WHEEL := --reinstall-package apache-airflow-providers-bacalhau
 SOURCES := $(shell find airflow_provider_bacalhau registry -name '*.py')
 
 .PHONY: help
@@ -37,23 +40,35 @@ format: $(VENV)/installed ## Format the code and repair what the linter can
 test-airflow-2.11: $(VENV_2_11)/installed ## Run the Airflow part of the tests on Airflow 2.11, with the built wheel
 	$(VENV_2_11)/bin/pytest -n 2 --dist loadfile tests/airflow
 
+.PHONY: test-floors
+test-floors: $(VENV_FLOORS)/installed ## Run unit and Airflow tests with the oldest dependencies that pyproject.toml allows
+	$(VENV_FLOORS)/bin/pytest -n 2 --dist loadfile tests/unit tests/airflow
+
 .PHONY: wheel
-wheel: $(VENV)/installed ## Build the wheel into dist/
-	rm -rf dist
-	$(VENV)/bin/python -m build --wheel
+wheel: dist/built ## Build the wheel into dist/
 
 .PHONY: clean
 clean: ## Remove the virtual environments and everything that was built
-	rm -rf $(VENV) $(VENV_2_11) dist build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV_2_11) $(VENV_FLOORS) dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The file is written last, so an interrupted installation is done again.
+# Each of these files is written last, so an interrupted installation is done again.
 $(VENV)/installed: pyproject.toml .ci/venv airflow_provider_bacalhau/__init__.py
 	.ci/venv $(VENV) --editable '.[devnode]' --group dev
 	@touch $@
 
-# As a user installs it: no constraints. The tree must not shadow the wheel, so pytest is started by its script, never by `python -m`.
-$(VENV_2_11)/installed: $(VENV)/installed $(SOURCES)
-	$(MAKE) --no-print-directory wheel
-	.ci/venv $(VENV_2_11) 'apache-airflow==2.11.*' "$$(ls dist/*.whl)[devnode]" --group test --reinstall-package apache-airflow-providers-bacalhau
+dist/built: $(VENV)/installed $(SOURCES) README.md LICENSE
+	rm -rf dist
+	$(VENV)/bin/python -m build --wheel --no-isolation
+	@touch $@
+
+# As a user installs it: without constraints.
+$(VENV_2_11)/installed: dist/built
+	.ci/venv $(VENV_2_11) 'apache-airflow==2.11.*' "$$(ls dist/*.whl)[devnode]" --group test $(NEW_WHEEL)
+	@touch $@
+
+# The test tools come second, at their newest: they are not the dependencies in question.
+$(VENV_FLOORS)/installed: dist/built
+	.ci/venv $(VENV_FLOORS) --resolution lowest-direct "$$(ls dist/*.whl)[devnode]" $(NEW_WHEEL)
+	.ci/venv $(VENV_FLOORS) --group test
 	@touch $@
