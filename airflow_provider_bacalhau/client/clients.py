@@ -2,7 +2,7 @@
 
 What each operation does, takes and raises is documented once, where it is written: the primitive ones on
 :class:`~airflow_provider_bacalhau.client.dialects.orchestrator.OrchestratorDialect`, the composed ones on
-:class:`~airflow_provider_bacalhau.client.operations.Network`.
+:class:`~airflow_provider_bacalhau.client.operations.Operations`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from airflow_provider_bacalhau.client.dialects.orchestrator import OrchestratorDialect
 from airflow_provider_bacalhau.client.effects import Operation
 from airflow_provider_bacalhau.client.errors import ConfigurationError
-from airflow_provider_bacalhau.client.operations import Network
+from airflow_provider_bacalhau.client.facts import StopOutcome
+from airflow_provider_bacalhau.client.operations import Operations
 from airflow_provider_bacalhau.client.retry import with_retry
 from airflow_provider_bacalhau.client.settings import ClientSettings, api_address
 
@@ -25,17 +27,17 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_Composed = Callable[Concatenate[Network, P], Operation[T]]
+_Composed = Callable[Concatenate[Operations, P], Operation[T]]
 
 
 def _primitive(
     method: Callable[Concatenate[OrchestratorDialect, P], Operation[T]],
-) -> Callable[Concatenate[Network, P], Operation[T]]:
-    """A dialect's operation as one of the network's: find out what the server speaks, then speak it."""
+) -> Callable[Concatenate[Operations, P], Operation[T]]:
+    """A dialect's operation as one of the operations': find out what the server speaks, then speak it."""
 
     @functools.wraps(method)
-    async def operation(network: Network, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await method(await network.dialect(), *args, **kwargs)
+    async def operation(operations: Operations, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await method(await operations.dialect(), *args, **kwargs)
 
     return operation
 
@@ -43,7 +45,7 @@ def _primitive(
 def _sync(operation: _Composed[P, T]) -> Callable[Concatenate[BacalhauClient, P], T]:
     @functools.wraps(operation)
     def method(client: BacalhauClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return client.run(operation(client.network, *args, **kwargs))
+        return client.run(operation(client.operations, *args, **kwargs))
 
     return method
 
@@ -53,7 +55,7 @@ def _async(
 ) -> Callable[Concatenate[AsyncBacalhauClient, P], Coroutine[Any, Any, T]]:
     @functools.wraps(operation)
     async def method(client: AsyncBacalhauClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await client.run(operation(client.network, *args, **kwargs))
+        return await client.run(operation(client.operations, *args, **kwargs))
 
     return method
 
@@ -69,12 +71,28 @@ class BacalhauClient:
         from airflow_provider_bacalhau.client.transport.sync import SyncTransport
 
         self.settings = _settings(server)
-        self.network = Network(self.settings, time.time)
+        self.operations = Operations(self.settings, time.time)
         self._transport = SyncTransport(self.settings, sleep)
 
     def run(self, operation: Operation[T]) -> T:
         """Run any operation on this client's connections, with its retry rule."""
         return self._transport.run(with_retry(operation))
+
+    def stop_quickly(self, job_id: str, reason: str, *, seconds: float = 2.0) -> StopOutcome:
+        """Stop a job from a signal handler: one try each request, on a connection of its own, in little time.
+
+        Airflow kills a process five seconds after it has told it to end, and the client's own connection may be in
+        the middle of a request.
+
+        :param seconds: for each exchange.
+        """
+        from airflow_provider_bacalhau.client.transport.sync import SyncTransport
+
+        transport = SyncTransport(replace(self.settings, timeout=seconds))
+        try:
+            return transport.run(_primitive(OrchestratorDialect.stop)(self.operations, job_id, reason))
+        finally:
+            transport.close()
 
     def close(self) -> None:
         """Close the connections."""
@@ -98,15 +116,15 @@ class BacalhauClient:
     alive = _sync(_primitive(OrchestratorDialect.alive))
     node = _sync(_primitive(OrchestratorDialect.node))
     nodes = _sync(_primitive(OrchestratorDialect.nodes))
-    version = _sync(Network.version)
-    greet = _sync(Network.greet)
-    submit_once = _sync(Network.submit_once)
-    wait = _sync(Network.wait)
-    outcome = _sync(Network.outcome)
-    references = _sync(Network.references)
-    result_url = _sync(Network.result_url)
-    result_texts = _sync(Network.result_texts)
-    resolve_inputs = _sync(Network.resolve_inputs)
+    version = _sync(Operations.version)
+    greet = _sync(Operations.greet)
+    submit_once = _sync(Operations.submit_once)
+    wait = _sync(Operations.wait)
+    outcome = _sync(Operations.outcome)
+    references = _sync(Operations.references)
+    result_url = _sync(Operations.result_url)
+    result_texts = _sync(Operations.result_texts)
+    resolve_inputs = _sync(Operations.resolve_inputs)
 
 
 class AsyncBacalhauClient:
@@ -120,10 +138,10 @@ class AsyncBacalhauClient:
 
     def __init__(self, server: ClientSettings | str) -> None:
         self.settings = _settings(server)
-        self._shared: tuple[AsyncTransport, Network] | None = None
+        self._shared: tuple[AsyncTransport, Operations] | None = None
 
     @property
-    def network(self) -> Network:
+    def operations(self) -> Operations:
         """The operations, to be run by :meth:`run`."""
         return self._joined()[1]
 
@@ -131,11 +149,11 @@ class AsyncBacalhauClient:
         """Run any operation on this client's connections, with its retry rule."""
         return await self._joined()[0].run(with_retry(operation))
 
-    def _joined(self) -> tuple[AsyncTransport, Network]:
+    def _joined(self) -> tuple[AsyncTransport, Operations]:
         if self._shared is None:
             from airflow_provider_bacalhau.client.transport import aio
 
-            self._shared = aio.acquire(self.settings, lambda: Network(self.settings, time.time))
+            self._shared = aio.acquire(self.settings, lambda: Operations(self.settings, time.time))
         return self._shared
 
     async def close(self) -> None:
@@ -164,15 +182,15 @@ class AsyncBacalhauClient:
     alive = _async(_primitive(OrchestratorDialect.alive))
     node = _async(_primitive(OrchestratorDialect.node))
     nodes = _async(_primitive(OrchestratorDialect.nodes))
-    version = _async(Network.version)
-    greet = _async(Network.greet)
-    submit_once = _async(Network.submit_once)
-    wait = _async(Network.wait)
-    outcome = _async(Network.outcome)
-    references = _async(Network.references)
-    result_url = _async(Network.result_url)
-    result_texts = _async(Network.result_texts)
-    resolve_inputs = _async(Network.resolve_inputs)
+    version = _async(Operations.version)
+    greet = _async(Operations.greet)
+    submit_once = _async(Operations.submit_once)
+    wait = _async(Operations.wait)
+    outcome = _async(Operations.outcome)
+    references = _async(Operations.references)
+    result_url = _async(Operations.result_url)
+    result_texts = _async(Operations.result_texts)
+    resolve_inputs = _async(Operations.resolve_inputs)
 
 
 def _settings(server: ClientSettings | str) -> ClientSettings:

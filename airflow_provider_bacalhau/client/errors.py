@@ -18,6 +18,7 @@
     │   └── JobOver             the job is already completed or failed                   → nothing left to do
     ├── JobFailed               the job ended, but not in success (carries a Diagnosis)  → read the diagnosis
     ├── WaitTimeout             the job did not end within the caller's time
+    ├── WatchFailed             another process could not watch the job any longer       → read what it told
     └── ResultUnavailable       the job has no such result, or it cannot be fetched      → read the hint
 
 An error that came from an exchange carries the method, path, status, the server's own message and the request id;
@@ -26,7 +27,7 @@ never a query string, a header or a body, since those may hold credentials or si
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from airflow_provider_bacalhau.client.diagnosis import Diagnosis
@@ -44,7 +45,7 @@ class BacalhauError(Exception):
     :param request_id: the ``X-Request-ID`` of the exchange, to be found again in the server's log.
     """
 
-    permanent: ClassVar[bool] = False
+    permanent: bool = False
     """Whether the same call would fail again however often it is repeated."""
 
     def __init__(
@@ -75,6 +76,17 @@ class BacalhauError(Exception):
             where += f", request {self.request_id}"
         text = f"{self.message} ({where})" if where else self.message
         return f"{text} {self.hint}" if self.hint else text
+
+
+class WatchFailed(BacalhauError):
+    """A job could not be watched any longer by another process, which told why.
+
+    :param permanent: whether watching it again would fail again.
+    """
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent
 
 
 class InvalidJobSpec(BacalhauError, ValueError):

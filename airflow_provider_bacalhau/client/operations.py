@@ -9,7 +9,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bacalhau.client.diagnosis import JobOutcome
 from airflow_provider_bacalhau.client.dialects.detection import detect_version
@@ -53,6 +53,10 @@ class ResultText:
     text: str
     is_partial: bool = False
 
+    def to_dict(self) -> dict[str, Any]:
+        """The reference as a plain dict, with the text beside it."""
+        return {**self.reference.to_dict(), "text": self.text, "is_partial": self.is_partial}
+
 
 @dataclass(frozen=True)
 class Greeting:
@@ -71,7 +75,7 @@ class Greeting:
         return tuple(sorted({engine for node in self.nodes for engine in node.engines}))
 
 
-class Network:
+class Operations:
     """A Bacalhau network behind one server.
 
     :param settings: where it is.

@@ -1,0 +1,103 @@
+"""From an operator's arguments to the job that is sent: read, embed files, resolve inputs, limit, name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_bacalhau.client import BacalhauClient
+    from airflow_provider_bacalhau.client.spec import JobSpec
+
+Duration = float | timedelta
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Time limits of a job; see the parameters of ``BacalhauSubmitJobOperator``."""
+
+    wait: Duration | None = None
+    queue: Duration | None = None
+    execution: Duration | None = None
+    total: Duration | None = None
+
+
+def prepare(
+    client: BacalhauClient,
+    job_spec: Mapping[str, Any] | str,
+    *,
+    folder: Path,
+    inputs: object = None,
+    env: Mapping[str, Any] | None = None,
+    limits: Limits | None = None,
+) -> JobSpec:
+    """Make the job that a task asks for, still without its final name.
+
+    :param client: looks up jobs, results and paths among the inputs.
+    :param folder: the DAG file's, where local files are looked for.
+    :raises InvalidJobSpec: naming the place that is wrong; no job was sent.
+    """
+    from airflow_provider_bacalhau.client.spec import (
+        apply_timeouts,
+        assign_mounts,
+        embed_local_files,
+        merge_env,
+        parse_inputs,
+        read_job_spec,
+    )
+
+    limits = limits or Limits()
+    spec = merge_env(read_job_spec(job_spec, base=folder), env)
+    if inputs is not None:
+        items = parse_inputs(embed_local_files(inputs, base=folder))
+        spec = spec.with_inputs(assign_mounts(client.resolve_inputs(items), spec))
+    return apply_timeouts(
+        spec,
+        wait_timeout=limits.wait,
+        queue_timeout=limits.queue,
+        execution_timeout=limits.execution,
+        total_timeout=limits.total,
+    )
+
+
+def name_job(
+    spec: JobSpec, context: Context, *, name: str | None, namespace: str | None, default_namespace: str
+) -> JobSpec:
+    """Give a job its namespace, and the name that only this attempt of this task gives it.
+
+    :param name: the readable part; otherwise the spec's own name, otherwise the task's id.
+    :param namespace: otherwise the spec's own, otherwise ``default_namespace``, otherwise ``default``.
+    :raises InvalidJobSpec: when operator and spec give different names.
+    """
+    from airflow_provider_bacalhau.client.errors import InvalidJobSpec
+    from airflow_provider_bacalhau.client.naming import job_name
+    from airflow_provider_bacalhau.client.spec import spec_hash
+
+    if name and spec.name and name != spec.name:
+        raise InvalidJobSpec(
+            f"the operator says {name!r} and the job specification {spec.name!r}.",
+            place="name",
+            hint="Give one of them.",
+        )
+    ti = context["ti"]
+    spec = spec.model_copy(update={"namespace": namespace or spec.namespace or default_namespace or "default"})
+    attempt = (_deployment(), ti.dag_id, ti.run_id, ti.task_id, ti.map_index, ti.try_number, spec_hash(spec.to_wire()))
+    return spec.model_copy(update={"name": job_name(name or spec.name or ti.task_id, *attempt)})
+
+
+def _deployment() -> str:
+    """What tells this Airflow from others that share the network and have equal run ids: its address."""
+    from airflow.providers.common.compat.sdk import conf
+
+    section = "api" if conf.has_option("api", "base_url") else "webserver"
+    return str(conf.get(section, "base_url", fallback="default"))
+
+
+def seconds(duration: Duration | None) -> float | None:
+    """A duration in seconds."""
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration
