@@ -77,6 +77,7 @@ def name_job(
     from airflow_provider_bacalhau.client.errors import InvalidJobSpec
     from airflow_provider_bacalhau.client.naming import job_name
     from airflow_provider_bacalhau.client.spec import spec_hash
+    from airflow_provider_bacalhau.version_compat import airflow_address
 
     if name and spec.name and name != spec.name:
         raise InvalidJobSpec(
@@ -86,16 +87,17 @@ def name_job(
         )
     ti = context["ti"]
     spec = spec.model_copy(update={"namespace": namespace or spec.namespace or default_namespace or "default"})
-    attempt = (_deployment(), ti.dag_id, ti.run_id, ti.task_id, ti.map_index, ti.try_number, spec_hash(spec.to_wire()))
+    # The address tells this Airflow from others that share the network and have equal run ids.
+    attempt = (
+        airflow_address(),
+        ti.dag_id,
+        ti.run_id,
+        ti.task_id,
+        ti.map_index,
+        ti.try_number,
+        spec_hash(spec.to_wire()),
+    )
     return spec.model_copy(update={"name": job_name(name or spec.name or ti.task_id, *attempt)})
-
-
-def _deployment() -> str:
-    """What tells this Airflow from others that share the network and have equal run ids: its address."""
-    from airflow.providers.common.compat.sdk import conf
-
-    section = "api" if conf.has_option("api", "base_url") else "webserver"
-    return str(conf.get(section, "base_url", fallback="default"))
 
 
 def seconds(duration: Duration | None) -> float | None:
