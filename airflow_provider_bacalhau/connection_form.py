@@ -38,7 +38,7 @@ def _connection_type() -> dict[str, Any]:
 
 
 def _field(definition: dict[str, Any]) -> Any:
-    # Airflow 3.0 and 3.1 put stand-ins for these modules in place while they ask; 2.11 has the real ones.
+    # 2.11 has these, 3.0 when its FAB provider is installed, and 3.1 puts stand-ins in place while it asks.
     from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
     from wtforms import BooleanField, IntegerField, StringField
     from wtforms.validators import Optional, any_of

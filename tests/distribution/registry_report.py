@@ -16,6 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+KINDS = {"BooleanField": "boolean", "IntegerField": "integer", "StringField": "string"}
+
 
 class Collector(logging.Handler):
     """Keeps the text of every record from here on, of whatever level and logger."""
@@ -59,35 +61,46 @@ def registered() -> dict[str, list[Any]]:
 
 
 def connection_form() -> dict[str, Any]:
-    """The connection type as the web interface is given it."""
-    from airflow.providers_manager import ProvidersManager
-
+    """The connection type as the web interface is given it: its name, its own fields, the standard fields it hides."""
     try:
         from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
-    except ImportError:  # Airflow 2
-        manager = ProvidersManager()
-        fields = {
-            widget.field_name: {
-                "label": widget.field.args[0],
-                "class": widget.field.field_class.__name__,
-                "default": widget.field.kwargs["default"],
-                "description": widget.field.kwargs["description"],
-            }
-            for name, widget in manager.connection_form_widgets.items()
-            if name.startswith("extra__bacalhau__")
-        }
-        return {
-            "fields": fields,
-            "name": manager.hooks["bacalhau"].hook_name,
-            "hidden": manager.field_behaviours["bacalhau"]["hidden_fields"],
-        }
+    except ImportError:
+        return connection_form_of_airflow_2()
     [meta] = [meta for meta in HookMetaService.hook_meta_data() if meta.connection_type == "bacalhau"]
     standard = meta.standard_fields.model_dump() if meta.standard_fields else {}
-    return {
-        "fields": meta.extra_fields,
-        "name": meta.hook_name,
-        "hidden": [name for name, behaviour in standard.items() if behaviour and behaviour["hidden"]],
+    fields = {
+        name: {
+            "label": field["schema"]["title"],
+            "description": field["description"],
+            "default": field["value"],
+            "kind": next(kind for kind in KINDS.values() if kind in field["schema"]["type"]),
+            "choices": field["schema"].get("enum"),
+        }
+        for name, field in (meta.extra_fields or {}).items()
     }
+    hidden = [name for name, behaviour in standard.items() if behaviour and behaviour["hidden"]]
+    return {"name": meta.hook_name, "fields": fields, "hidden": hidden}
+
+
+def connection_form_of_airflow_2() -> dict[str, Any]:
+    from airflow.providers_manager import ProvidersManager
+
+    manager = ProvidersManager()
+    fields = {
+        widget.field_name: {
+            "label": widget.field.args[0],
+            "description": widget.field.kwargs["description"],
+            "default": widget.field.kwargs["default"],
+            "kind": KINDS[widget.field.field_class.__name__],
+            "choices": next(
+                (v.values for v in widget.field.kwargs.get("validators", ()) if hasattr(v, "values")), None
+            ),
+        }
+        for name, widget in manager.connection_form_widgets.items()
+        if name.startswith("extra__bacalhau__")
+    }
+    hidden = manager.field_behaviours["bacalhau"]["hidden_fields"]
+    return {"name": manager.hooks["bacalhau"].hook_name, "fields": fields, "hidden": hidden}
 
 
 def links_after_a_round_trip() -> dict[str, list[str]]:

@@ -45,9 +45,17 @@ def test_the_hook_and_its_connection_type_are_listed(report: dict[str, Any]) -> 
 
 
 def test_the_connection_form_has_every_field(report: dict[str, Any]) -> None:
-    form = report["form"]
-    assert form["name"] == CONNECTION["hook-name"]
-    assert set(form["fields"]) == set(CONNECTION["conn-fields"])
+    assert report["form"]["name"] == CONNECTION["hook-name"]
+    assert report["form"]["fields"] == {
+        name: {
+            "label": field["label"],
+            "description": field["description"],
+            "default": field["schema"].get("default"),
+            "kind": field["schema"]["type"] if isinstance(field["schema"]["type"], str) else field["schema"]["type"][0],
+            "choices": field["schema"].get("enum"),
+        }
+        for name, field in CONNECTION["conn-fields"].items()
+    }
     names = {row["connection_parameter_name"].removeprefix("extra__bacalhau__") for row in rows_of(report, "widgets")}
     assert names == set(CONNECTION["conn-fields"])
 
