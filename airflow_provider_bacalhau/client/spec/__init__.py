@@ -20,7 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from airflow_provider_bacalhau.client.spec.builders import docker_job, local_file, wasm_job
+    from airflow_provider_bacalhau.client.spec.builders import JobOptions, docker_job, local_file, wasm_job
     from airflow_provider_bacalhau.client.spec.files import embed_local_files
     from airflow_provider_bacalhau.client.spec.inputs import (
         Input,
@@ -53,6 +53,7 @@ _HOMES = {
     "InputSource": "models",
     "IpfsPathInput": "inputs",
     "JobInput": "inputs",
+    "JobOptions": "builders",
     "JobSpec": "models",
     "Network": "models",
     "ReadyInput": "inputs",
@@ -83,6 +84,7 @@ __all__ = [
     "InputSource",
     "IpfsPathInput",
     "JobInput",
+    "JobOptions",
     "JobSpec",
     "Network",
     "ReadyInput",

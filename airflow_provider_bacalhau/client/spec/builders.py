@@ -9,10 +9,48 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 Duration = int | float | timedelta
 Spec = dict[str, Any]
+
+
+class JobOptions(TypedDict, total=False):
+    """What both kinds of jobs take.
+
+    :param env: environment variables; names in upper case.
+    :param publisher: where the results go: a type such as ``"ipfs"``, or a dict.
+    :param outputs: folders to publish: their names below the root, or a dict of name to absolute path.
+    :param inputs: input sources in the server's form; the operator's own ``inputs`` know shorter ones.
+    :param resources: ``CPU``, ``Memory``, ``Disk``, ``GPU``.
+    :param network: a type such as ``"Full"``, or a dict.
+    :param name: the job's name.
+    :param namespace: the job's namespace.
+    :param type: ``batch`` (the default), ``ops``, ``service`` or ``daemon``.
+    :param count: how many executions must complete; 1 by default.
+    :param labels: labels of the job.
+    :param constraints: on which nodes it may run: dicts of ``Key``, ``Operator`` and ``Values``.
+    :param execution_timeout: limit of one execution, in seconds or as a timedelta.
+    :param queue_timeout: limit of waiting for a node.
+    :param total_timeout: limit of everything.
+    """
+
+    env: Mapping[str, str]
+    publisher: str | Mapping[str, Any]
+    outputs: Sequence[str] | Mapping[str, str]
+    inputs: Sequence[Mapping[str, Any]]
+    resources: Mapping[str, Any]
+    network: str | Mapping[str, Any]
+    name: str
+    namespace: str
+    type: str
+    count: int
+    labels: Mapping[str, str]
+    constraints: Sequence[Mapping[str, Any]]
+    execution_timeout: Duration
+    queue_timeout: Duration
+    total_timeout: Duration
+
 
 _MODULE_TARGET = "/wasm/entry.wasm"
 
@@ -39,7 +77,7 @@ def docker_job(
     *,
     entrypoint: Sequence[str] | None = None,
     working_directory: str | None = None,
-    **options: Any,
+    **options: Unpack[JobOptions],
 ) -> Spec:
     """A job that runs a Docker image.
 
@@ -51,9 +89,7 @@ def docker_job(
     :param command: a text is a line for ``/bin/sh -c``; a list holds the arguments of the image's entry point.
     :param entrypoint: replaces the image's entry point.
     :param working_directory: absolute path in the container.
-    :param options: what :func:`wasm_job` takes as well: ``env``, ``publisher``, ``outputs``, ``inputs``,
-        ``resources``, ``network``, ``name``, ``namespace``, ``type``, ``count``, ``labels``, ``constraints``,
-        ``execution_timeout``, ``queue_timeout``, ``total_timeout``.
+    :param options: see :class:`JobOptions`.
     """
     if isinstance(command, str):
         if entrypoint is not None:
@@ -75,8 +111,7 @@ def wasm_job(
     *,
     entrypoint: str = "_start",
     imports: Sequence[Mapping[str, Any]] = (),
-    inputs: Sequence[Mapping[str, Any]] = (),
-    **options: Any,
+    **options: Unpack[JobOptions],
 ) -> Spec:
     """A job that runs a WebAssembly module.
 
@@ -89,18 +124,14 @@ def wasm_job(
     :param args: arguments of the program.
     :param entrypoint: the function to call.
     :param imports: input sources of modules that the module imports.
-    :param inputs: input sources, in the server's form; the operator's own ``inputs`` know shorter ones.
-    :param options: ``env`` (dict), ``publisher`` (a type such as ``"ipfs"``, or a dict), ``outputs`` (names of folders
-        below the root, or a dict of name to path), ``resources`` (dict: ``CPU``, ``Memory``, ``Disk``, ``GPU``),
-        ``network`` (a type, or a dict), ``name``, ``namespace``, ``type`` (``batch`` by default), ``count``,
-        ``labels`` (dict), ``constraints`` (list), and ``execution_timeout``, ``queue_timeout``, ``total_timeout``
-        (seconds or timedelta).
+    :param options: see :class:`JobOptions`.
     """
     entry = _input_source(module)
     params: Spec = {"EntryModule": entry["Target"], "Entrypoint": entrypoint, "Parameters": list(args)}
     if imports:
         params["ImportModules"] = [source["Target"] for source in imports]
-    return _job({"Type": "wasm", "Params": params}, inputs=[entry, *imports, *inputs], **options)
+    options["inputs"] = [entry, *imports, *options.get("inputs", ())]
+    return _job({"Type": "wasm", "Params": params}, **options)
 
 
 def _input_source(module: str | Mapping[str, Any]) -> Spec:

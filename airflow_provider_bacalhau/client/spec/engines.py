@@ -108,19 +108,28 @@ class WasmParams(WireModel):
     import_modules: list[_Module] = Field(default_factory=list)
     environment_variables: Env = Field(default_factory=dict)
 
+    @field_validator("entry_module")
+    @classmethod
+    def _entry_has_a_target(cls, value: str | ModuleSource) -> str | ModuleSource:
+        return _with_target(value, "/wasm/entry.wasm")
+
+    @field_validator("import_modules")
+    @classmethod
+    def _imports_have_targets(cls, value: list[str | ModuleSource]) -> list[str | ModuleSource]:
+        return [_with_target(module, f"/wasm/imports/module_{number}.wasm") for number, module in enumerate(value)]
+
+
+def _with_target(module: str | ModuleSource, target: str) -> str | ModuleSource:
+    """A whole source gets the target that servers from v1.7 on would give it."""
+    if isinstance(module, str) or module.target:
+        return module
+    return module.model_copy(update={"target": target})
+
 
 class EngineConfig(SpecConfig):
     """What runs the task."""
 
     known: ClassVar[Models] = {DOCKER: DockerParams, WASM: WasmParams}
-
-    @property
-    def module_targets(self) -> list[str]:
-        """The targets of the input sources that hold a WebAssembly task's modules, the entry module's first.
-
-        Modules given as whole sources are not among them.
-        """
-        return [module for module in self.modules if isinstance(module, str)]
 
     @property
     def modules(self) -> list[str | dict[str, Any]]:

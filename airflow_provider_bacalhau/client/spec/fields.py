@@ -64,9 +64,7 @@ class WireModel(BaseModel):
     ``InputSources``). Values are read strictly: no text for a number, no number for a flag.
     """
 
-    model_config = ConfigDict(
-        alias_generator=to_pascal, extra="forbid", strict=True, frozen=True, validate_default=True
-    )
+    model_config = ConfigDict(alias_generator=to_pascal, extra="forbid", strict=True, frozen=True)
 
     server_owned: ClassVar[frozenset[str]] = frozenset()
     """Keys, in lower case, that the server writes and a user must not."""
@@ -88,6 +86,10 @@ class WireModel(BaseModel):
                 read[key] = cls._unknown(key, list(known.values()))
             elif item is not None:  # null is what is not there, as for the server
                 read[name] = item
+        for field in cls.model_fields.values():
+            # What is empty is checked as well: some parameters and values must not be.
+            if field.default_factory is not None:
+                read.setdefault(str(field.alias), field.get_default(call_default_factory=True))
         return read
 
     @classmethod

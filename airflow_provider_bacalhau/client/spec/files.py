@@ -19,28 +19,29 @@ MAX_BYTES = 7_000_000
 
 
 @overload
-def embed_local_files(value: JobSpec, *, base: Path) -> JobSpec: ...
+def embed_local_files(value: JobSpec, *, base: Path, place: str = "") -> JobSpec: ...
 
 
 @overload
-def embed_local_files(value: Any, *, base: Path) -> Any: ...
+def embed_local_files(value: Any, *, base: Path, place: str = "") -> Any: ...
 
 
-def embed_local_files(value: Any, *, base: Path) -> Any:
+def embed_local_files(value: Any, *, base: Path, place: str = "") -> Any:
     """The value with every :func:`local_file` in it replaced by an inline source with the file's bytes.
 
     :param value: a job specification, or plain values: what a user gave as specification or as inputs.
     :param base: the folder that relative paths begin from, which is the DAG file's.
+    :param place: what the user calls the value, for errors, such as ``inputs``.
     :raises InvalidJobSpec: for a file that is not there, cannot be read, or is too large to send, and for a module
         that no server would run.
     """
     if not isinstance(value, JobSpec):
-        return _Reader(base).embed(value, "")
-    job = _Reader(base).embed(value.to_dict(), "")
+        return _Reader(base).embed(value, place)
+    job = _Reader(base).embed(value.to_dict(), place)
     try:
         return JobSpec.model_validate(job)
     except ValidationError as error:
-        raise refusal(error, job) from None
+        raise refusal(error, job, place) from None
 
 
 class _Reader:

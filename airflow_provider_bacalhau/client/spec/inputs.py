@@ -134,13 +134,20 @@ def parse_inputs(value: object, place: str = "inputs") -> list[Input]:
 
 def _read(items: Iterable[tuple[object, str]]) -> list[Input]:
     inputs = [one for value, item in items for one in _read_item(value, item)]
-    if archives := [one.item for one in inputs if isinstance(one, ResultInput)]:
+    if archives := [one.item for one in inputs if _is_archive(one)]:
         log.warning(
-            "%s: results of the local publisher arrive as one .tar.gz file, not as a folder; publish to ipfs to chain "
-            "folders.",
+            "%s: the result arrives as one .tar.gz file, not as a folder. To chain folders publish to ipfs, or to s3 "
+            "with Encoding plain.",
             ", ".join(dict.fromkeys(archives)),
         )
     return inputs
+
+
+def _is_archive(one: Input) -> bool:
+    """Results of the publishers local and, unless asked otherwise, s3 are packed, and no source unpacks them."""
+    if isinstance(one, ReadyInput) and one.source["Type"] == "s3":
+        return str(one.source["Params"].get("Key", "")).endswith(".tar.gz")
+    return isinstance(one, ResultInput)
 
 
 def _flatten(value: object, item: str) -> Iterator[tuple[object, str]]:

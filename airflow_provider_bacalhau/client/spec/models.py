@@ -184,7 +184,7 @@ class TaskSpec(WireModel):
     def _each_in_its_place(cls, value: list[InputSource], info: ValidationInfo) -> list[InputSource]:
         engine = info.data.get("engine")
         modules = engine.modules if isinstance(engine, EngineConfig) else []
-        sources = [module["Target"] for module in modules if isinstance(module, dict) and "Target" in module]
+        sources = [module["Target"] for module in modules if isinstance(module, dict)]
         problems_at(_repeated("Target", [source.target for source in value], "an input", taken=sources))
         problems_at(_repeated("Alias", [source.alias for source in value], "an input"))
         for place, source in enumerate(value):
@@ -197,6 +197,12 @@ class TaskSpec(WireModel):
     def _each_published_once(cls, value: list[ResultPath], info: ValidationInfo) -> list[ResultPath]:
         problems_at(_repeated("Name", [result.name for result in value], "a result"))
         problems_at(_repeated("Path", [result.path for result in value], "a result"))
+        inputs = {source.target for source in info.data.get("input_sources", [])}
+        problems_at(
+            ((place, "Path"), f"is {result.path!r}, where an input is mounted", "")
+            for place, result in enumerate(value)
+            if result.path in inputs
+        )
         engine = info.data.get("engine")
         if isinstance(engine, EngineConfig) and engine.type == WASM:
             problems_at(

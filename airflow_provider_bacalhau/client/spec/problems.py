@@ -28,7 +28,9 @@ def did_you_mean(word: str, options: Iterable[str], *, known: bool = True) -> st
     :param known: whether to list all options when none is near.
     """
     by_lower = {option.lower(): option for option in options}
-    near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6) or [
+        option for option in by_lower if word and (option.startswith(word.lower()) or word.lower().startswith(option))
+    ]
     if near:
         return f"Did you mean `{by_lower[near[0]]}`?"
     return f"Known are {', '.join(by_lower.values())}." if known and by_lower else ""

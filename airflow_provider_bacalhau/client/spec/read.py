@@ -34,7 +34,7 @@ def read_job_spec(value: Mapping[str, Any] | str, *, base: Path | None = None) -
     written = plain(loaded)
     job, root = _unwrap(written)
     if base is not None:
-        job = embed_local_files(job, base=base)
+        job = embed_local_files(job, base=base, place=root)
     try:
         return JobSpec.model_validate(job)
     except ValidationError as error:
@@ -73,6 +73,8 @@ def merge_env(spec: JobSpec, env: Mapping[str, Any] | None) -> JobSpec:
     """
     if not env:
         return spec
+    if not isinstance(env, Mapping):
+        raise InvalidJobSpec(f"must be a dict of names and values, not {type(env).__name__}.", place="env")
     found = [f"env.{name} {wrong}." for name, value in env.items() if (wrong := check_env(str(name), value))]
     if found:
         raise InvalidJobSpec("\n".join(found))

@@ -35,7 +35,8 @@ class SpecConfig(WireModel):
     """A type and its parameters: the shape of engines, publishers and sources alike.
 
     :param type: the type's name; known ones in any case.
-    :param params: its parameters, with the server's keys where the type is known.
+    :param params: its parameters, with the server's keys where the type is known; never shown by ``repr``, for they may
+        hold a signed address or a whole file.
     """
 
     known: ClassVar[Models] = {}
@@ -45,7 +46,7 @@ class SpecConfig(WireModel):
     """Types that cannot be used here, and what to do instead."""
 
     type: str = Field(min_length=1)
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: dict[str, Any] = Field(default_factory=dict, repr=False)
 
     @field_validator("type")
     @classmethod
@@ -210,4 +211,4 @@ class PublisherConfig(SpecConfig):
         "s3": S3Publisher,
     }
 
-    type: str
+    type: str = ""

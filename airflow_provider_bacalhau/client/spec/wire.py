@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 SPEC_HASH_VERSION = 1
 """Number of the recipe of :func:`spec_hash`; a new recipe gives every job a new name, so it is changed knowingly."""
 
-_ENTRY_TARGET = "/wasm/entry.wasm"
-_IMPORT_TARGET = "/wasm/imports/module_{}.wasm"
 _ENGINE = "Tasks[0].Engine.Params"
 
 Task = dict[str, Any]
@@ -61,11 +59,9 @@ def _name_modules(task: Task) -> None:
     """Makes every module an input source that the engine names by its target."""
     params = task["Engine"]["Params"]
     entry, imports = params["EntryModule"], params.get("ImportModules", [])
-    params["EntryModule"] = _name_module(task, entry, _ENTRY_TARGET)
+    params["EntryModule"] = _name_module(task, entry)
     if imports:
-        params["ImportModules"] = [
-            _name_module(task, module, _IMPORT_TARGET.format(number)) for number, module in enumerate(imports)
-        ]
+        params["ImportModules"] = [_name_module(task, module) for module in imports]
     params.setdefault("Entrypoint", "_start")
     targets = [source["Target"] for source in task.get("InputSources", [])]
     for key, modules in (("EntryModule", [params["EntryModule"]]), ("ImportModules", params.get("ImportModules", []))):
@@ -78,12 +74,11 @@ def _name_modules(task: Task) -> None:
                 )
 
 
-def _name_module(task: Task, module: str | dict[str, Any], default_target: str) -> str:
+def _name_module(task: Task, module: str | dict[str, Any]) -> str:
     if isinstance(module, str):
         return module
-    source = {"Target": default_target, **module}
-    task.setdefault("InputSources", []).append(source)
-    return str(source["Target"])
+    task.setdefault("InputSources", []).append(module)
+    return str(module["Target"])
 
 
 def _hold_modules(task: Task) -> None:
