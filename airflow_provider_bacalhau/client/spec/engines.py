@@ -8,7 +8,15 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, Field, field_validator
 
 from airflow_provider_bacalhau.client.spec.data_urls import GZIP, decode_data_url
-from airflow_provider_bacalhau.client.spec.fields import Env, Path, Text, WireModel, problem, problems_at, read_path
+from airflow_provider_bacalhau.client.spec.fields import (
+    AbsolutePath,
+    Env,
+    Text,
+    WireModel,
+    problem,
+    problems_at,
+    read_path,
+)
 from airflow_provider_bacalhau.client.spec.sources import InputSource, Models, SourceConfig, SpecConfig
 from airflow_provider_bacalhau.client.spec.wasm import why_refused
 
@@ -58,7 +66,7 @@ class DockerParams(WireModel):
 class ModuleSource(InputSource):
     """A WebAssembly module given as a whole input source, as servers up to v1.6 read it."""
 
-    target: Path | None = None  # type: ignore[assignment]  # a module needs none of its own
+    target: AbsolutePath | None = None  # type: ignore[assignment]  # a module needs none of its own
 
     @field_validator("source")
     @classmethod

@@ -168,7 +168,7 @@ def check_path(path: str) -> str:
 
 
 def read_path(value: object) -> object:
-    """Validator of :data:`Path`."""
+    """Validator of :data:`AbsolutePath`."""
     if not isinstance(value, str):
         return value
     try:
@@ -213,7 +213,7 @@ def _seconds(value: object) -> object:
 Text = Annotated[str, BeforeValidator(_text)]
 """Text; a number is taken as the text that it is written as, a truth value is refused."""
 
-Path = Annotated[str, BeforeValidator(read_path)]
+AbsolutePath = Annotated[str, BeforeValidator(read_path)]
 """An absolute path inside the task."""
 
 Env = Annotated[dict[str, Text], BeforeValidator(_env)]
@@ -226,4 +226,4 @@ Cpu = Annotated[str, BeforeValidator(matching(r"(\d+(\.\d*)?|\.\d+)m?", "a numbe
 Bytes = Annotated[
     str, BeforeValidator(matching(r"(\d[\d,]*(\.\d*)?|\.\d+)([kmgtpe]i?)?b?", "a size such as `512Mb` or `1GiB`"))
 ]
-Count = Annotated[str, BeforeValidator(matching(r"\d+", "a whole number"))]
+WholeNumber = Annotated[str, BeforeValidator(matching(r"\d+", "a whole number"))]

@@ -13,6 +13,7 @@ from airflow_provider_bacalhau.client.spec.data_urls import encode_data_url
 from airflow_provider_bacalhau.client.spec.models import JobSpec
 from airflow_provider_bacalhau.client.spec.problems import refusal
 from airflow_provider_bacalhau.client.spec.sources import LOCAL_FILE
+from airflow_provider_bacalhau.client.spec.text import MAX_DEPTH
 
 MAX_BYTES = 7_000_000
 """Bytes of all files of one call: in base64 they grow by a third, and servers take a request of 10 MB at most."""
@@ -51,14 +52,20 @@ class _Reader:
         self.base = base
         self.left = MAX_BYTES
 
-    def embed(self, value: Any, place: str) -> Any:
+    def embed(self, value: Any, place: str, depth: int = 0) -> Any:
+        if depth > MAX_DEPTH:
+            raise InvalidJobSpec(f"It is nested more than {MAX_DEPTH} levels deep.", place=place[:80])
         if isinstance(value, Mapping):
             path = _marked_path(value)
             if path is not None:
                 return self.read(path, place)
-            return {key: self.embed(item, f"{place}.{key}" if place else str(key)) for key, item in value.items()}
+            return {
+                key: self.embed(item, f"{place}.{key}" if place else str(key), depth + 1) for key, item in value.items()
+            }
         if isinstance(value, list | tuple):
-            return [self.embed(item, f"{place}[{number}]") for number, item in enumerate(value)]
+            items = [self.embed(item, f"{place}[{number}]", depth + 1) for number, item in enumerate(value)]
+            # A pair of key and value must still be told from a list of two inputs.
+            return tuple(items) if isinstance(value, tuple) else items
         return value
 
     def read(self, path: str, place: str) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from airflow_provider_bacalhau.client.spec.engines import WASM, EngineConfig, check_module
 from airflow_provider_bacalhau.client.spec.fields import (
+    AbsolutePath,
     Bytes,
-    Count,
     Cpu,
     Env,
-    Path,
     Seconds,
     Text,
+    WholeNumber,
     WireModel,
     one_of,
     problem,
@@ -56,7 +56,7 @@ class ResultPath(WireModel):
     """
 
     name: str = Field(min_length=1)
-    path: Path
+    path: AbsolutePath
 
     @field_validator("name")
     @classmethod
@@ -75,7 +75,7 @@ class Resources(WireModel):
     cpu: Cpu | None = Field(default=None, alias="CPU")
     memory: Bytes | None = None
     disk: Bytes | None = None
-    gpu: Count | None = Field(default=None, alias="GPU")
+    gpu: WholeNumber | None = Field(default=None, alias="GPU")
 
 
 class Port(WireModel):

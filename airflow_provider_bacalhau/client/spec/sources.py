@@ -20,7 +20,7 @@ from pydantic import (
 
 from airflow_provider_bacalhau.client.cid import normalise_cid
 from airflow_provider_bacalhau.client.spec.data_urls import decode_data_url
-from airflow_provider_bacalhau.client.spec.fields import Path, WireModel, one_of, problem
+from airflow_provider_bacalhau.client.spec.fields import AbsolutePath, WireModel, one_of, problem
 
 LOCAL_FILE = "local_file"
 """Type of the source that marks a file beside the DAG; the server has no such type (see ``embed_local_files``)."""
@@ -136,7 +136,7 @@ class InlineSource(WireModel):
 class LocalDirectorySource(WireModel):
     """A folder of the compute node."""
 
-    source_path: Path
+    source_path: AbsolutePath
     read_write: bool | None = None
 
 
@@ -179,7 +179,7 @@ class InputSource(WireModel):
     """
 
     source: SourceConfig
-    target: Path
+    target: AbsolutePath
     alias: str = ""
 
 

@@ -25,6 +25,9 @@ MAX_SIZE = 10_000_000
 MAX_DEPTH = 64
 """Levels of nesting, far beyond any real specification."""
 
+MAX_NODES = 100_000
+"""Values in a YAML text; reading more takes seconds."""
+
 _BASE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _STRING = "tag:yaml.org,2002:str"
 
@@ -99,7 +102,9 @@ def _load_yaml(text: str) -> Any:
 def _refuse_what_could_harm(text: str) -> None:
     """Looks at the text before anything is built of it."""
     depth = documents = 0
-    for event in yaml.parse(text, Loader=_Loader):
+    for number, event in enumerate(yaml.parse(text, Loader=_Loader)):
+        if number > MAX_NODES:
+            raise _refused(event, f"it holds more than {MAX_NODES} values", "")
         if isinstance(event, yaml.AliasEvent):
             raise _refused(event, f"the alias `*{event.anchor}` is not allowed", "Write the value out.")
         tag = getattr(event, "tag", None)

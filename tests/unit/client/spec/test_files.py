@@ -41,10 +41,22 @@ def test_files_are_found_wherever_they_are_named_in_any_case(tmp_path: Path) -> 
         "z": 1,
     }
     assert embed_local_files(value, base=tmp_path) == {
-        "x": [{"Source": inline(b"a"), "Target": "/a"}, [inline(b"a")]],
+        "x": [{"Source": inline(b"a"), "Target": "/a"}, (inline(b"a"),)],
         "y": "local_file",
         "z": 1,
     }
+
+
+def test_a_pair_of_key_and_value_is_still_one_afterwards(tmp_path: Path) -> None:
+    with pytest.raises(InvalidJobSpec, match="pair of key and value"):
+        parse_inputs(embed_local_files(("key", {"type": "ipfs"}), base=tmp_path))
+
+
+def test_a_value_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(InvalidJobSpec, match="nested more than 64 levels"):
+        embed_local_files(endless, base=tmp_path)
 
 
 def test_a_module_is_recognised_by_its_bytes_and_not_by_its_name(tmp_path: Path, word_count: bytes) -> None:

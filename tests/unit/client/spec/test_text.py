@@ -76,6 +76,11 @@ def test_a_bomb_of_aliases_is_refused_before_anything_is_built() -> None:
         load_text(bomb)
 
 
+def test_a_text_of_very_many_values_is_refused_before_anything_is_built() -> None:
+    with pytest.raises(InvalidJobSpec, match="holds more than 100000 values"):
+        load_text("a: [" + "1," * 200_000 + "1]")
+
+
 def test_json_nested_too_deep_is_refused() -> None:
     with pytest.raises(InvalidJobSpec, match="nested more than 64 levels"):
         load_text('{"a": ' * 100_000 + "1" + "}" * 100_000)
