@@ -11,8 +11,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 from airflow_provider_bacalhau.client.facts import Event, Execution, HistoryEvent, Job
+from airflow_provider_bacalhau.client.reading import clean
 from airflow_provider_bacalhau.client.states import ExecutionState, JobState
 
 PLAIN_RETURN = -1
@@ -22,21 +24,30 @@ PLAIN_RETURN = -1
 class FailureCategory(StrEnum):
     """Stable names of the reasons why a job failed; part of the public interface (XCom ``failure_category``)."""
 
-    PROGRAM_FAILED = "PROGRAM_FAILED"
-    IMAGE_NOT_FOUND = "IMAGE_NOT_FOUND"
-    MODULE_INVALID = "MODULE_INVALID"
-    INPUT_UNAVAILABLE = "INPUT_UNAVAILABLE"
-    PUBLISH_FAILED = "PUBLISH_FAILED"
-    OUT_OF_MEMORY = "OUT_OF_MEMORY"
-    EXECUTION_TIMEOUT = "EXECUTION_TIMEOUT"
-    QUEUE_TIMEOUT = "QUEUE_TIMEOUT"
-    JOB_TIMEOUT = "JOB_TIMEOUT"
-    NO_SUITABLE_NODE = "NO_SUITABLE_NODE"
-    ENGINE_NOT_SUPPORTED = "ENGINE_NOT_SUPPORTED"
-    STOPPED_BY_OTHERS = "STOPPED_BY_OTHERS"
-    NODE_LOST = "NODE_LOST"
-    INCOMPLETE = "INCOMPLETE"
-    UNKNOWN = "UNKNOWN"
+    meaning: str
+
+    def __new__(cls, name: str, meaning: str) -> Self:
+        """Make a member of its name and what it means."""
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.meaning = meaning
+        return member
+
+    PROGRAM_FAILED = "PROGRAM_FAILED", "A program ended with an exit code that is not success."
+    IMAGE_NOT_FOUND = "IMAGE_NOT_FOUND", "The Docker image cannot be had."
+    MODULE_INVALID = "MODULE_INVALID", "The WebAssembly module cannot be loaded."
+    INPUT_UNAVAILABLE = "INPUT_UNAVAILABLE", "An input cannot be read by the node."
+    PUBLISH_FAILED = "PUBLISH_FAILED", "The results cannot be written where the publisher says."
+    OUT_OF_MEMORY = "OUT_OF_MEMORY", "The program needed more memory than the task allows."
+    EXECUTION_TIMEOUT = "EXECUTION_TIMEOUT", "An execution ran for longer than the task allows."
+    QUEUE_TIMEOUT = "QUEUE_TIMEOUT", "The job waited for a node for longer than it may."
+    JOB_TIMEOUT = "JOB_TIMEOUT", "The job took longer than its total timeout."
+    NO_SUITABLE_NODE = "NO_SUITABLE_NODE", "No node fits what the job asks for, or all are busy and it may not queue."
+    ENGINE_NOT_SUPPORTED = "ENGINE_NOT_SUPPORTED", "No node has the engine."
+    STOPPED_BY_OTHERS = "STOPPED_BY_OTHERS", "Someone stopped the job."
+    NODE_LOST = "NODE_LOST", "The node that ran it went away."
+    INCOMPLETE = "INCOMPLETE", "The job is marked completed, but fewer executions completed than it asks for."
+    UNKNOWN = "UNKNOWN", "None of these; the summary has the server's own words."
 
 
 @dataclass(frozen=True)
@@ -77,11 +88,6 @@ _CAUSES: tuple[_Cause, ...] = (
         "Check the image's name and tag, and that the compute nodes can reach its registry.",
     ),
     _cause(
-        FailureCategory.ENGINE_NOT_SUPPORTED,
-        r"does not support \S+, only|unknown engine|executor .*not (found|supported)",
-        "No node offers that engine: choose one of those it names, or add a node that has it.",
-    ),
-    _cause(
         FailureCategory.MODULE_INVALID,
         r"Name section not found",
         "Build the module with its name section (do not strip it; wasm-opt -g keeps it).",
@@ -93,7 +99,7 @@ _CAUSES: tuple[_Cause, ...] = (
     ),
     _cause(
         FailureCategory.OUT_OF_MEMORY,
-        r"memory limit exceeded|out of memory|OOM",
+        r"memory limit exceeded|out of memory|\bOOM",
         "Give the task more memory (Resources.Memory).",
     ),
     _cause(
@@ -104,24 +110,32 @@ _CAUSES: tuple[_Cause, ...] = (
     _cause(FailureCategory.JOB_TIMEOUT, r"Job timed out", "Give the job more time (job_total_timeout)."),
     _cause(
         FailureCategory.NODE_LOST,
-        r"node restart|node .*(lost|disconnected|unhealthy)",
+        r"node restart|node has (disappeared|been rejected)",
         "The node that ran it went away; run the task again.",
+    ),
+    # A node looks at the inputs to reckon the job's size, so a missing one comes with these words.
+    _cause(
+        FailureCategory.INPUT_UNAVAILABLE,
+        r"calculating resource usage of job|S3InputSource",
+        "Check that the input is there, and that the compute nodes can read it.",
     ),
     _cause(
         FailureCategory.PUBLISH_FAILED,
-        r"publish(er|ing)? .*(fail|error|not)|failed to publish|error publishing|S3Publisher|IPFSPublisher",
+        r"^Publishing Results:|failed to publish|error publishing|S3Publisher|IPFSPublisher|managed S3 publisher",
         "Check the publisher's parameters and the compute node's rights to write there.",
     ),
     _cause(
         FailureCategory.INPUT_UNAVAILABLE,
-        r"failed to (download|prepare|fetch|get)|input source|storage|no such (file|key|bucket)|S3InputSource"
+        r"failed to (download|prepare|fetch|get)|input source|storage provider|no such (file|key|bucket)"
         r"|invalid cid|NoSuchBucket|NoSuchKey",
         "Check that the input is there, and that the compute nodes can read it.",
     ),
 )
 
 _NO_NODE = re.compile(r"not enough nodes")
+_UNSUPPORTED = re.compile(r"does not support (\S+), only")
 _USED_UP = "job already executed on this node more than once"
+_SCHEDULING, _QUEUEING = "Scheduling", "Queueing"
 _REJECTED = {ExecutionState.ASK_FOR_BID_REJECTED, ExecutionState.BID_REJECTED}
 
 
@@ -165,7 +179,7 @@ def diagnose(job: Job, executions: Sequence[Execution], history: Sequence[Histor
     """
     facts = tuple(_facts(job, executions, history))
     if job.state is JobState.STOPPED:
-        reason = job.message or _stop_reason(history)
+        reason = clean(job.message or _stop_reason(history), 300)
         said = f" saying {reason!r}" if reason else " without a reason"
         return Diagnosis(
             FailureCategory.STOPPED_BY_OTHERS,
@@ -175,18 +189,18 @@ def diagnose(job: Job, executions: Sequence[Execution], history: Sequence[Histor
         )
     if job.state is JobState.COMPLETED:
         return _diagnose_completed(job, executions, facts)
-    last_words = _last_words(job, executions, history)
+    causes = _causes(job, executions, history)
     for category, pattern, hint in _CAUSES:
-        for words in last_words:
-            if pattern.search(words):
-                return Diagnosis(
-                    category, f"Job {job.id} failed: {_first_line(words)}.", _server_hint(history) or hint, facts
-                )
-    if _NO_NODE.search(job.message):
-        return _diagnose_no_node(job, facts)
-    why = _first_line(last_words[0]) if last_words else "the server gives no reason"
+        for topic, message in causes:
+            if pattern.search(f"{topic}: {message}"):
+                summary = f"Job {job.id} failed: {_first_line(message)}."
+                return Diagnosis(category, summary, _server_hint(history) or hint, facts)
+    if not causes and _NO_NODE.search(job.message):
+        return _diagnose_no_node(job, history, facts)
+    why = _first_line(causes[0][1] if causes else job.message) or "the server gives no reason"
+    verb = "ended as" if job.state.is_terminal else "is not over, it is"
     return Diagnosis(
-        FailureCategory.UNKNOWN, f"Job {job.id} ended as {job.state.value}: {why}.", _server_hint(history), facts
+        FailureCategory.UNKNOWN, f"Job {job.id} {verb} {job.state.value}: {why}.", _server_hint(history), facts
     )
 
 
@@ -194,7 +208,7 @@ def _diagnose_completed(job: Job, executions: Sequence[Execution], facts: tuple[
     completed = completed_executions(executions)
     bad = [one for one in completed if not exit_code_is_good(job, one)]
     if bad:
-        codes = ", ".join(str(one.exit_code) for one in bad)
+        codes = ", ".join("unknown" if one.exit_code is None else str(one.exit_code) for one in bad)
         many = f" in {len(bad)} of {len(completed)} executions" if len(completed) > 1 else ""
         return Diagnosis(
             FailureCategory.PROGRAM_FAILED,
@@ -210,35 +224,50 @@ def _diagnose_completed(job: Job, executions: Sequence[Execution], facts: tuple[
     )
 
 
-def _diagnose_no_node(job: Job, facts: tuple[str, ...]) -> Diagnosis:
-    category, verb = FailureCategory.NO_SUITABLE_NODE, "found no suitable node"
-    if "queue" in job.message.lower() and "tim" in job.message.lower():
-        category, verb = FailureCategory.QUEUE_TIMEOUT, "waited in the queue for too long"
-    nodes = [line.strip("• ").strip() for line in job.message.splitlines()[1:] if line.strip()]
+def _diagnose_no_node(job: Job, history: Sequence[HistoryEvent], facts: tuple[str, ...]) -> Diagnosis:
+    nodes = [clean(line.strip("• "), 300) for line in job.message.splitlines()[1:] if line.strip("• ")]
     why = f" ({'; '.join(nodes[:3])})" if nodes else ""
-    return Diagnosis(
-        category,
-        f"Job {job.id} {verb}: {_first_line(job.message)}{why}.",
-        "Ask for less (Resources, Constraints, Count), let it queue (job_queue_timeout), or add nodes.",
-        facts,
-    )
+    summary = f"Job {job.id} found no suitable node: {_first_line(job.message)}{why}."
+    unsupported = [found[1].lower() if (found := _UNSUPPORTED.search(node)) else "" for node in nodes]
+    if unsupported and all(unsupported):
+        if unsupported[0] == job.engine:
+            hint = "No node offers that engine: choose one of those it names, or add a node that has it."
+            return Diagnosis(FailureCategory.ENGINE_NOT_SUPPORTED, summary, hint, facts)
+        what = "publisher" if unsupported[0] == job.publisher else "type of input source"
+        hint = f"No node offers that {what}: choose one of those it names, or add a node that has it."
+        return Diagnosis(FailureCategory.NO_SUITABLE_NODE, summary, hint, facts)
+    category = FailureCategory.NO_SUITABLE_NODE
+    # The message of a job that has waited for too long is that of one that was not to wait at all.
+    if job.state is JobState.FAILED and any(one.event.topic == _QUEUEING for one in history):
+        category = FailureCategory.QUEUE_TIMEOUT
+        summary = summary.replace("found no suitable node", "waited in the queue for too long", 1)
+    hint = "Ask for less (Resources, Constraints, Count), let it queue (job_queue_timeout), or add nodes."
+    return Diagnosis(category, summary, hint, facts)
 
 
-def _last_words(job: Job, executions: Sequence[Execution], history: Sequence[HistoryEvent]) -> list[str]:
-    """What the server said of the failure, the most telling first: executions, error events, the job itself."""
-    failed = [one.message for one in executions if one.state is ExecutionState.FAILED and one.message]
-    events = [_coded(one.event) for one in history if one.event.is_error and one.execution_id]
-    return [*events[:1], *failed, *events[1:], *([job.message] if job.message else [])]
+def _causes(job: Job, executions: Sequence[Execution], history: Sequence[HistoryEvent]) -> list[tuple[str, str]]:
+    """What the server said of the failure, the most telling first: error events with their topics, executions, the job.
+
+    That no node is left is the consequence of a failure, and no cause.
+    """
+    failed = [("", one.message) for one in executions if one.state is ExecutionState.FAILED and one.message]
+    events = [
+        (one.event.topic, _coded(one.event))
+        for one in history
+        if one.event.is_error and one.event.message and one.event.topic != _SCHEDULING
+    ]
+    said = [("", job.message)] if job.message and not _NO_NODE.search(job.message) else []
+    return [*events[:1], *failed, *events[1:], *said]
 
 
 def _coded(event: Event) -> str:
     code = event.details.get("ErrorCode", "")
-    return f"{event.message} [{code}]" if code else event.message
+    return f"{event.message} [{code}]" if code.rpartition(":")[2] else event.message
 
 
 def _server_hint(history: Sequence[HistoryEvent]) -> str:
     hints = [one.event.details["Hint"] for one in history if one.event.is_error and one.event.details.get("Hint")]
-    return " ".join(hints[-1].split())[:500] if hints else ""
+    return clean(" ".join(hints[-1].split()), 500) if hints else ""
 
 
 def _stop_reason(history: Sequence[HistoryEvent]) -> str:
@@ -246,22 +275,22 @@ def _stop_reason(history: Sequence[HistoryEvent]) -> str:
 
 
 def _first_line(text: str) -> str:
-    return text.strip().splitlines()[0].strip().rstrip(".")[:300] if text.strip() else ""
+    return clean(text.strip().splitlines()[0].rstrip("."), 300) if text.strip() else ""
 
 
 def _facts(job: Job, executions: Sequence[Execution], history: Sequence[HistoryEvent]) -> Iterator[str]:
-    yield f"job {job.id} ({job.name}) in namespace {job.namespace}: {job.state.value}"
+    yield clean(f"job {job.id} ({job.name}) in namespace {job.namespace}: {job.state.value}", 300)
     if job.message and _USED_UP not in job.message:
-        yield from (f"job says: {line.strip()}" for line in job.message.splitlines()[:10] if line.strip())
+        yield from (f"job says: {clean(line, 300)}" for line in job.message.splitlines()[:10] if line.strip())
     for one in executions[-5:]:
         exit_code = f", exit code {one.exit_code}" if one.exit_code is not None else ""
         last = f", last event: {_first_line(one.message)}" if one.message else ""
         yield f"execution {one.id} on node {one.node_id}: {one.state.value}{exit_code}{last}"
         tail = one.stderr.splitlines()[-20:]
-        yield from (f"  stderr | {line[:300]}" for line in tail)
+        yield from (f"  stderr {clean(f'| {line}', 300)}" for line in tail)
     errors = [one for one in history if one.event.is_error]
     for item in errors[-5:]:
-        yield f"event {item.event.topic}: {_first_line(_coded(item.event))}"
+        yield f"event {clean(item.event.topic, 100)}: {_first_line(_coded(item.event))}"
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class BacalhauHook(BaseHook):
     Nothing is fetched or connected before it is used. When the connection ``bacalhau_default`` is not defined, the
     environment variables of the official tools, ``BACALHAU_API_HOST`` and ``BACALHAU_API_PORT``, are used instead.
 
-    :param bacalhau_conn_id: id of the :ref:`connection <howto/connection:bacalhau>`.
+    :param bacalhau_conn_id: id of the connection, see ``docs/connection.md``.
     """
 
     conn_name_attr = "bacalhau_conn_id"

@@ -32,9 +32,6 @@ class BacalhauSubmitJobOperator(BaseOperator):
     ``bacalhau_job_id`` and ``job_url`` right after submitting; ``job_state`` and ``exit_codes`` once the job is over;
     then ``results`` and ``cids``, or ``failure_category``.
 
-    .. seealso::
-        For more information, take a look at the guide: :ref:`howto/operator:BacalhauSubmitJobOperator`
-
     :param job_spec: the job: a dict, YAML or JSON text, or the name of a template file (one line that ends in
         ``.yaml``, ``.yml`` or ``.json``); see also ``docker_job`` and ``wasm_job``. (templated)
     :param inputs: what to mount into it: ``ipfs://CID[/path]``, ``s3://bucket/key``, ``https://…``, ``file:///path``, a
@@ -58,7 +55,7 @@ class BacalhauSubmitJobOperator(BaseOperator):
         ``timeout``, or seven days.
     :param cancel_on_kill: whether to stop the job when the task is killed.
     :param log_output: whether to show the beginning of the job's stdout and stderr in the task's log.
-    :param bacalhau_conn_id: id of the :ref:`connection <howto/connection:bacalhau>`. (templated)
+    :param bacalhau_conn_id: id of the connection, see ``docs/connection.md``. (templated)
     """
 
     template_fields: Sequence[str] = ("job_spec", "inputs", "name", "namespace", "env", "bacalhau_conn_id")
@@ -241,9 +238,6 @@ class BacalhauGetResultsOperator(BaseOperator):
     The return value is a list of dicts, also when it is one: ``.expand(inputs=results.output)`` gives each mapped task
     one of them. The job has to be over; one that did not succeed fails the task with its diagnosis.
 
-    .. seealso::
-        For more information, take a look at the guide: :ref:`howto/operator:BacalhauGetResultsOperator`
-
     :param job_id: id of the job. (templated)
     :param namespace: namespace of the job, when ``job_id`` is a name and not an id. (templated)
     :param read: a path in each result whose text is added to its reference under ``text``, such as
@@ -304,9 +298,6 @@ class BacalhauGetResultsOperator(BaseOperator):
 
 class BacalhauStopJobOperator(BaseOperator):
     """Stops the job that it is given; returns what came of it, such as ``stopped`` or ``already completed``.
-
-    .. seealso::
-        For more information, take a look at the guide: :ref:`howto/operator:BacalhauStopJobOperator`
 
     :param job_id: id of the job. (templated)
     :param reason: why; kept in the job's history.

@@ -27,9 +27,6 @@ class BacalhauJobSensor(BaseSensorOperator):
     mean what they mean for every sensor, in both modes. Its return value is the job's id; ``job_state`` and
     ``exit_codes`` are pushed beside it.
 
-    .. seealso::
-        For more information, take a look at the guide: :ref:`howto/operator:BacalhauJobSensor`
-
     :param job_id: id of the job. (templated)
     :param namespace: namespace of the job, when ``job_id`` is a name and not an id. (templated)
     :param bacalhau_conn_id: id of the connection. (templated)

@@ -80,6 +80,19 @@ _CHANGES: tuple[tuple[tuple[int, int, int], dict[str, Any]], ...] = (
     ((1, 8, 0), {"unique_names": True}),
 )
 
+CHECKED = {
+    "v1.4.0": "recorded answers",
+    "v1.5.0": "from source",
+    "v1.5.2": "from source",
+    "v1.6.5": "from source",
+    "v1.7.0": "recorded answers",
+    "v1.8.0": "from source",
+    "v1.9.3": "real node, recorded answers",
+}
+"""How each version was checked: by the conformance suite on a real node, by its recorded answers, or by reading its
+code.
+"""
+
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
 
 
