@@ -32,7 +32,7 @@ def prepare(
     job_spec: Mapping[str, Any] | str,
     *,
     folder: Path,
-    inputs: object = None,
+    inputs: object = (),
     env: Mapping[str, Any] | None = None,
     limits: Limits | None = None,
 ) -> JobSpec:
@@ -40,6 +40,7 @@ def prepare(
 
     :param client: looks up jobs, results and paths among the inputs.
     :param folder: the DAG file's, where local files are looked for.
+    :param inputs: one item or a list; None is what a task without a result leaves, and refused.
     :raises InvalidJobSpec: naming the place that is wrong; no job was sent.
     """
     from airflow_provider_bacalhau.client.spec import (
@@ -53,9 +54,8 @@ def prepare(
 
     limits = limits or Limits()
     spec = merge_env(read_job_spec(job_spec, base=folder), env)
-    if inputs is not None:
-        items = parse_inputs(embed_local_files(inputs, base=folder))
-        spec = spec.with_inputs(assign_mounts(client.resolve_inputs(items), spec))
+    items = parse_inputs(embed_local_files(inputs, base=folder, place="inputs"))
+    spec = spec.with_inputs(assign_mounts(client.resolve_inputs(items), spec))
     return apply_timeouts(
         spec,
         wait_timeout=limits.wait,

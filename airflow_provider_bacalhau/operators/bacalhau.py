@@ -100,6 +100,7 @@ class BacalhauSubmitJobOperator(BaseOperator):
         self.log_output = log_output
         self.bacalhau_conn_id = bacalhau_conn_id
         self.job_id: str | None = None
+        self._wants_inputs = inputs is not None
         self._client: BacalhauClient | None = None
         self._is_killed = False
 
@@ -164,7 +165,8 @@ class BacalhauSubmitJobOperator(BaseOperator):
             client,
             self.job_spec,
             folder=self._folder(),
-            inputs=self.inputs,
+            # None that was not there from the beginning is a task's result that is missing.
+            inputs=self.inputs if self._wants_inputs else (),
             env=self.env,
             limits=Limits(self.timeout, self.job_queue_timeout, self.job_execution_timeout, self.job_total_timeout),
         )
