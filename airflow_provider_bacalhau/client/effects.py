@@ -110,6 +110,8 @@ class Request:
     :param timeout: seconds for the whole exchange; None takes the connection's.
     :param max_bytes: bound on the answer's body.
     :param sink: takes the body of a 2xx answer instead of memory.
+    :param public: whether it goes without credentials, where servers give an answer to all and stumble over some
+        credentials (health, version, the way to a token).
     """
 
     method: str
@@ -120,6 +122,7 @@ class Request:
     timeout: float | None = None
     max_bytes: int = MAX_RESPONSE_BYTES
     sink: Sink | None = None
+    public: bool = False
 
     def __await__(self) -> Generator[Request, Response, Response]:
         return (yield self)
@@ -158,7 +161,20 @@ class Once(Generic[T]):
         return (yield self)
 
 
-Effect: TypeAlias = Request | Sleep | Once[Any]
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """Ask for a plain call that reads files or takes its time; on an event loop it is made in a thread.
+
+    :param make: the call.
+    """
+
+    make: Callable[[], T]
+
+    def __await__(self) -> Generator[Call[T], T, T]:
+        return (yield self)
+
+
+Effect: TypeAlias = Request | Sleep | Once[Any] | Call[Any]
 Operation: TypeAlias = Coroutine[Effect, Any, T]
 
 

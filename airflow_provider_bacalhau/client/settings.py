@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,6 +30,15 @@ class ClientSettings:
     :param client_key: key file of that certificate; empty when it is in the same file.
     :param timeout: seconds for one exchange, from connecting to the last byte.
     :param ipfs_gateway: address of an IPFS gateway, such as ``http://127.0.0.1:8080``; empty for none.
+    :param api: ``auto``, ``orchestrator`` or ``requester``: which of Bacalhau's two APIs to speak.
+    :param auth: ``auto``, ``none``, ``basic``, ``bearer`` or ``client_key``: how to identify oneself; see
+        :func:`~airflow_provider_bacalhau.client.auth.choose_auth`.
+    :param login: user name.
+    :param password: password of that user; without a user, an API key or a token.
+    :param private_key: client key in PEM; see :func:`~airflow_provider_bacalhau.client.identity.load_identity`.
+    :param private_key_passphrase: of an encrypted client key.
+    :param key_file: file of the client key.
+    :param on_secret: told each secret that is made of these, such as a token, before it is used.
     """
 
     url: str
@@ -38,6 +48,14 @@ class ClientSettings:
     client_key: str = ""
     timeout: float = DEFAULT_TIMEOUT
     ipfs_gateway: str = ""
+    api: str = "auto"
+    auth: str = "auto"
+    login: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    private_key: str = field(default="", repr=False)
+    private_key_passphrase: str = field(default="", repr=False)
+    key_file: str = ""
+    on_secret: Callable[[str], object] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse files that are not there, before a library does so in the middle of a request."""

@@ -18,7 +18,7 @@ async def detect_version() -> ServerVersion:
     :raises Unreachable: when nothing answers.
     :raises UnexpectedAnswer: when what answers is not Bacalhau.
     """
-    request = Request("GET", f"{API}/agent/version")
+    request = Request("GET", f"{API}/agent/version", public=True)
     try:
         response = await request
     except TransportError as error:

@@ -19,6 +19,7 @@ import aiohttp
 from yarl import URL
 
 from airflow_provider_bacalhau.client.effects import (
+    Call,
     Effect,
     Failure,
     Once,
@@ -80,6 +81,8 @@ class AsyncTransport:
             return await self._exchange(effect)
         if isinstance(effect, Sleep):
             return await asyncio.sleep(effect.seconds)
+        if isinstance(effect, Call):
+            return await asyncio.to_thread(effect.make)
         return await self._once(effect)
 
     async def _once(self, effect: Once[T]) -> T:

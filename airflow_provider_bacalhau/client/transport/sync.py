@@ -13,6 +13,7 @@ import requests
 import urllib3.exceptions
 
 from airflow_provider_bacalhau.client.effects import (
+    Call,
     Effect,
     Failure,
     Once,
@@ -76,6 +77,8 @@ class SyncTransport:
             return self._exchange(effect)
         if isinstance(effect, Sleep):
             return self._sleep(effect.seconds)
+        if isinstance(effect, Call):
+            return effect.make()
         return self._once(effect)
 
     def _once(self, effect: Once[T]) -> T:
