@@ -79,12 +79,14 @@ class HistoryEvent:
     :param time: seconds since the epoch, or None.
     :param execution_id: the execution it is about; empty for the job itself.
     :param node_id: the node, where the server says so.
+    :param state: what the job or the execution became, where the server says so (requester API).
     """
 
     event: Event
     time: float | None = None
     execution_id: str = ""
     node_id: str = ""
+    state: JobState | ExecutionState | None = None
 
     @classmethod
     def read(cls, item: Fields) -> HistoryEvent:

@@ -150,11 +150,15 @@ def _not_authorised(body: _Body, facts: dict[str, Any]) -> NotAuthorised:
     why = body.reason or body.message or "no reason given"
     if "capability" in why:
         return NotAuthorised(
-            f"The credentials lack a right: {why}", hint="Ask for that capability, or use other credentials.", **facts
+            f"The credentials lack a right: {why}",
+            hint="Ask for that capability, or use other credentials.",
+            reason=why,
+            **facts,
         )
     return NotAuthorised(
         f"The server wants other credentials: {why}",
-        hint="This release sends none; use a server or a route that is open to this worker.",
+        hint="Check login, password and client key of the connection.",
+        reason=why,
         **facts,
     )
 

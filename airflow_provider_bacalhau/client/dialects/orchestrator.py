@@ -211,7 +211,11 @@ class OrchestratorDialect:
 
     async def alive(self) -> bool:
         """Ask whether the server is up: ``GET /agent/alive``, open without credentials."""
-        return (await self._get(f"{API}/agent/alive")).text("Status") == "OK"
+        request = Request("GET", f"{API}/agent/alive", public=True)
+        try:
+            return (await self._exchange(request)).text("Status") == "OK"
+        except TransportError as error:
+            raise unreachable(request, error) from None
 
     async def node(self) -> AgentNode:
         """Describe the node that answers: ``GET /agent/node``. Needs the right ``read:agent`` where users are
