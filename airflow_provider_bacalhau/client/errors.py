@@ -27,7 +27,8 @@ never a query string, a header or a body, since those may hold credentials or si
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_bacalhau.client.diagnosis import Diagnosis
@@ -125,9 +126,35 @@ class UnexpectedAnswer(BacalhauError):
 
 
 class NotAuthorised(BacalhauError):
-    """The credentials are missing, wrong, or lack a right."""
+    """The credentials are missing, wrong, or lack a right.
+
+    :param reason: why, in the server's words.
+    """
 
     permanent = True
+
+    def __init__(self, message: str, *, reason: str = "", **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.reason = reason
+
+    @property
+    def capability(self) -> str:
+        """The right that is missing, such as ``write:job``; empty when that is not the reason."""
+        found = re.search(r"required capability '([\w:*]{1,50})'", self.reason)
+        return found[1] if found else ""
+
+    def restated(self, message: str, hint: str) -> NotAuthorised:
+        """The same error in other words."""
+        return NotAuthorised(
+            message,
+            hint=hint,
+            reason=self.reason,
+            method=self.method,
+            path=self.path,
+            status=self.status,
+            server_message=self.server_message,
+            request_id=self.request_id,
+        )
 
 
 class RequestRefused(BacalhauError):

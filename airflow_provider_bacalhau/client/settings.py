@@ -38,6 +38,7 @@ class ClientSettings:
     :param private_key: client key in PEM; see :func:`~airflow_provider_bacalhau.client.identity.load_identity`.
     :param private_key_passphrase: of an encrypted client key.
     :param key_file: file of the client key.
+    :param from_environment: whether these come from the variables of the official tools, so that errors name those.
     :param on_secret: told each secret that is made of these, such as a token, before it is used.
     """
 
@@ -55,11 +56,12 @@ class ClientSettings:
     private_key: str = field(default="", repr=False)
     private_key_passphrase: str = field(default="", repr=False)
     key_file: str = ""
+    from_environment: bool = False
     on_secret: Callable[[str], object] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse files that are not there, before a library does so in the middle of a request."""
-        for name in ("ca_file", "client_cert", "client_key"):
+        for name in ("ca_file", "client_cert", "client_key", "key_file"):
             path = getattr(self, name)
             if path and not Path(path).is_file():
                 raise ConfigurationError(
