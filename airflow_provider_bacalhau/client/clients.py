@@ -14,6 +14,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
+from airflow_provider_bacalhau.client.auth import with_auth
 from airflow_provider_bacalhau.client.dialects.orchestrator import OrchestratorDialect
 from airflow_provider_bacalhau.client.effects import Operation
 from airflow_provider_bacalhau.client.errors import ConfigurationError
@@ -75,8 +76,8 @@ class BacalhauClient:
         self._transport = SyncTransport(self.settings, sleep)
 
     def run(self, operation: Operation[T]) -> T:
-        """Run any operation on this client's connections, with its retry rule."""
-        return self._transport.run(with_retry(operation))
+        """Run any operation on this client's connections, with its credentials and its retry rule."""
+        return self._transport.run(with_retry(with_auth(operation, self.operations.auth)))
 
     def stop_quickly(self, job_id: str, reason: str, *, seconds: float = 2.0) -> StopOutcome:
         """Stop a job from a signal handler: one try each request, on a connection of its own, in little time.
@@ -90,7 +91,8 @@ class BacalhauClient:
 
         transport = SyncTransport(replace(self.settings, timeout=seconds))
         try:
-            return transport.run(_primitive(OrchestratorDialect.stop)(self.operations, job_id, reason))
+            stop = _primitive(OrchestratorDialect.stop)(self.operations, job_id, reason)
+            return transport.run(with_auth(stop, self.operations.auth))
         finally:
             transport.close()
 
@@ -146,8 +148,9 @@ class AsyncBacalhauClient:
         return self._joined()[1]
 
     async def run(self, operation: Operation[T]) -> T:
-        """Run any operation on this client's connections, with its retry rule."""
-        return await self._joined()[0].run(with_retry(operation))
+        """Run any operation on this client's connections, with its credentials and its retry rule."""
+        transport, operations = self._joined()
+        return await transport.run(with_retry(with_auth(operation, operations.auth)))
 
     def _joined(self) -> tuple[AsyncTransport, Operations]:
         if self._shared is None:

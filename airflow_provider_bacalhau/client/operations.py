@@ -5,12 +5,14 @@ Everything here is written once for both clients. It knows no path and no versio
 
 from __future__ import annotations
 
+import functools
 import logging
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_bacalhau.client.auth import choose_auth
 from airflow_provider_bacalhau.client.diagnosis import JobOutcome
 from airflow_provider_bacalhau.client.dialects.detection import detect_version
 from airflow_provider_bacalhau.client.dialects.orchestrator import OrchestratorDialect
@@ -25,6 +27,7 @@ from airflow_provider_bacalhau.client.errors import (
 )
 from airflow_provider_bacalhau.client.facts import AgentNode, Job, Submission
 from airflow_provider_bacalhau.client.gateway import Gateway
+from airflow_provider_bacalhau.client.identity import load_identity
 from airflow_provider_bacalhau.client.results import ResultReference, refer
 from airflow_provider_bacalhau.client.waiting import DEFAULT_POLL_INTERVAL, MOST_FAILED_POLLS, poll_delay
 
@@ -83,6 +86,15 @@ class Operations:
     """
 
     def __init__(self, settings: ClientSettings, clock: Callable[[], float]) -> None:
+        self.identity = functools.cache(
+            lambda: load_identity(
+                pem=settings.private_key, passphrase=settings.private_key_passphrase, key_file=settings.key_file
+            )
+        )
+        """The client key, read or made when it is first called; it reads files (await a ``Call`` of it)."""
+        self.auth = choose_auth(settings, self.identity)
+        """How requests say who sends them; shared, so that one token does for all."""
+        self._told = settings.on_secret
         self._gateway = Gateway(settings.ipfs_gateway)
         self._clock = clock
         self._dialect: OrchestratorDialect | None = None
@@ -230,7 +242,12 @@ class Operations:
         index = reference.index or 0
         if index >= len(results) or not results[index].url:
             raise ResultUnavailable(f"Job {reference.job_id} has no result number {index} that has an address.")
-        return results[index].url
+        url = results[index].url
+        signature = url.partition("?")[2]
+        if self._told is not None and signature:
+            self._told(url)
+            self._told(signature)
+        return url
 
     async def result_texts(self, job_id: str, path: str, *, max_bytes: int = MOST_TEXT) -> list[ResultText]:
         """The text of one small file of each of a job's results.
