@@ -61,7 +61,7 @@ class ClientSettings:
 
     def __post_init__(self) -> None:
         """Refuse files that are not there, before a library does so in the middle of a request."""
-        for name in ("ca_file", "client_cert", "client_key", "key_file"):
+        for name in ("ca_file", "client_cert", "client_key"):
             path = getattr(self, name)
             if path and not Path(path).is_file():
                 raise ConfigurationError(
