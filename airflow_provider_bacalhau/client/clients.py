@@ -1,7 +1,7 @@
 """The two clients: the same operations, run by ``requests`` or by ``aiohttp``.
 
 What each operation does, takes and raises is documented once, where it is written: the primitive ones on
-:class:`~airflow_provider_bacalhau.client.dialects.orchestrator.OrchestratorDialect`, the composed ones on
+:class:`~airflow_provider_bacalhau.client.dialects.dialect.Dialect`, the composed ones on
 :class:`~airflow_provider_bacalhau.client.operations.Operations`.
 """
 
@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from airflow_provider_bacalhau.client.auth import with_auth
-from airflow_provider_bacalhau.client.dialects.orchestrator import OrchestratorDialect
+from airflow_provider_bacalhau.client.dialects.dialect import Dialect
 from airflow_provider_bacalhau.client.effects import Operation
 from airflow_provider_bacalhau.client.errors import ConfigurationError
 from airflow_provider_bacalhau.client.facts import StopOutcome
@@ -32,13 +32,14 @@ _Composed = Callable[Concatenate[Operations, P], Operation[T]]
 
 
 def _primitive(
-    method: Callable[Concatenate[OrchestratorDialect, P], Operation[T]],
+    method: Callable[Concatenate[Dialect, P], Operation[T]],
 ) -> Callable[Concatenate[Operations, P], Operation[T]]:
     """A dialect's operation as one of the operations': find out what the server speaks, then speak it."""
 
     @functools.wraps(method)
     async def operation(operations: Operations, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await method(await operations.dialect(), *args, **kwargs)
+        spoken: Callable[P, Operation[T]] = getattr(await operations.dialect(), method.__name__)
+        return await spoken(*args, **kwargs)
 
     return operation
 
@@ -91,7 +92,7 @@ class BacalhauClient:
 
         transport = SyncTransport(replace(self.settings, timeout=seconds))
         try:
-            stop = _primitive(OrchestratorDialect.stop)(self.operations, job_id, reason)
+            stop = _primitive(Dialect.stop)(self.operations, job_id, reason)
             return transport.run(with_auth(stop, self.operations.auth))
         finally:
             transport.close()
@@ -108,16 +109,16 @@ class BacalhauClient:
     ) -> None:
         self.close()
 
-    submit = _sync(_primitive(OrchestratorDialect.submit))
-    get = _sync(_primitive(OrchestratorDialect.get))
-    list = _sync(_primitive(OrchestratorDialect.list))
-    stop = _sync(_primitive(OrchestratorDialect.stop))
-    executions = _sync(_primitive(OrchestratorDialect.executions))
-    history = _sync(_primitive(OrchestratorDialect.history))
-    results = _sync(_primitive(OrchestratorDialect.results))
-    alive = _sync(_primitive(OrchestratorDialect.alive))
-    node = _sync(_primitive(OrchestratorDialect.node))
-    nodes = _sync(_primitive(OrchestratorDialect.nodes))
+    submit = _sync(_primitive(Dialect.submit))
+    get = _sync(_primitive(Dialect.get))
+    list = _sync(_primitive(Dialect.list))
+    stop = _sync(_primitive(Dialect.stop))
+    executions = _sync(_primitive(Dialect.executions))
+    history = _sync(_primitive(Dialect.history))
+    results = _sync(_primitive(Dialect.results))
+    alive = _sync(_primitive(Dialect.alive))
+    node = _sync(_primitive(Dialect.node))
+    nodes = _sync(_primitive(Dialect.nodes))
     version = _sync(Operations.version)
     greet = _sync(Operations.greet)
     submit_once = _sync(Operations.submit_once)
@@ -175,16 +176,16 @@ class AsyncBacalhauClient:
     ) -> None:
         await self.close()
 
-    submit = _async(_primitive(OrchestratorDialect.submit))
-    get = _async(_primitive(OrchestratorDialect.get))
-    list = _async(_primitive(OrchestratorDialect.list))
-    stop = _async(_primitive(OrchestratorDialect.stop))
-    executions = _async(_primitive(OrchestratorDialect.executions))
-    history = _async(_primitive(OrchestratorDialect.history))
-    results = _async(_primitive(OrchestratorDialect.results))
-    alive = _async(_primitive(OrchestratorDialect.alive))
-    node = _async(_primitive(OrchestratorDialect.node))
-    nodes = _async(_primitive(OrchestratorDialect.nodes))
+    submit = _async(_primitive(Dialect.submit))
+    get = _async(_primitive(Dialect.get))
+    list = _async(_primitive(Dialect.list))
+    stop = _async(_primitive(Dialect.stop))
+    executions = _async(_primitive(Dialect.executions))
+    history = _async(_primitive(Dialect.history))
+    results = _async(_primitive(Dialect.results))
+    alive = _async(_primitive(Dialect.alive))
+    node = _async(_primitive(Dialect.node))
+    nodes = _async(_primitive(Dialect.nodes))
     version = _async(Operations.version)
     greet = _async(Operations.greet)
     submit_once = _async(Operations.submit_once)

@@ -240,11 +240,11 @@ class AgentNode:
 
     @classmethod
     def read(cls, item: Fields) -> AgentNode:
-        """Read a node, wrapped in its state (nodes of v1.4–v1.9, agent of v1.4–v1.5) or bare (agent from v1.6)."""
+        """Read a node, wrapped in its state (nodes from v1.3.1, agent of v1.3.1–v1.5) or bare."""
         info = item.fields("Info") or item
         compute = info.fields("ComputeNodeInfo")
         return cls(
-            id=info.text("NodeID"),
+            id=info.text("NodeID") or info.fields("PeerInfo").text("ID"),
             kind=info.text("NodeType"),
             engines=compute.words("ExecutionEngines"),
             publishers=compute.words("Publishers"),

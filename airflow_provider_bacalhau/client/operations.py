@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_bacalhau.client.auth import choose_auth
 from airflow_provider_bacalhau.client.diagnosis import JobOutcome
 from airflow_provider_bacalhau.client.dialects.detection import detect_version
+from airflow_provider_bacalhau.client.dialects.dialect import Dialect
 from airflow_provider_bacalhau.client.dialects.orchestrator import OrchestratorDialect
+from airflow_provider_bacalhau.client.dialects.requester import RequesterDialect
 from airflow_provider_bacalhau.client.effects import Once, Sleep
 from airflow_provider_bacalhau.client.errors import (
     Conflict,
@@ -96,21 +98,26 @@ class Operations:
         """How requests say who sends them; shared, so that one token does for all."""
         self._told = settings.on_secret
         self._gateway = Gateway(settings.ipfs_gateway)
+        self._api = settings.api
         self._clock = clock
-        self._dialect: OrchestratorDialect | None = None
+        self._dialect: Dialect | None = None
 
-    async def dialect(self) -> OrchestratorDialect:
-        """The API that this server speaks. It is asked once and kept.
+    async def dialect(self) -> Dialect:
+        """The API that this server speaks, the orchestrator's where it serves both and the settings do not say
+        otherwise. It is asked once and kept.
 
-        :raises NotSupported: for a server that is too old.
+        :raises NotSupported: for a server that is too old, or lacks the API that the settings name.
         :raises UnexpectedAnswer: when what answers is not Bacalhau.
         """
         if self._dialect is None:
             self._dialect = await Once("dialect", self._detect)
         return self._dialect
 
-    async def _detect(self) -> OrchestratorDialect:
-        return OrchestratorDialect(await detect_version())
+    async def _detect(self) -> Dialect:
+        version = await detect_version()
+        if self._api == "requester" or (self._api == "auto" and not version.has_orchestrator):
+            return RequesterDialect(version, self.identity)
+        return OrchestratorDialect(version)
 
     async def version(self) -> ServerVersion:
         """The server's version."""
@@ -121,10 +128,12 @@ class Operations:
 
         (``/agent/version`` is open to everyone and would prove nothing.)
 
-        :raises NotAuthorised: when jobs may not be listed with these credentials.
+        On the requester API that is a signed request, so the key is read, or made where there is none.
+
+        :raises NotAuthorised: when jobs may not be listed with these credentials, or the key will not do.
         """
         dialect = await self.dialect()
-        await dialect.list(limit=1)
+        await dialect.check()
         nodes = await dialect.nodes()
         return Greeting(dialect.version.text, tuple(node for node in nodes if node.takes_jobs))
 

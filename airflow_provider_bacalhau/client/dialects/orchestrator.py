@@ -1,4 +1,4 @@
-"""The orchestrator API (``/api/v1/orchestrator``), as servers v1.4–v1.9 speak it.
+"""The orchestrator API (``/api/v1/orchestrator``), as servers v1.1–v1.9 speak it.
 
 Source: the servers' code and recordings of running nodes; reference ``bacalhau-orchestrator-api``. What differs between
 versions is in :mod:`~airflow_provider_bacalhau.client.dialects.versions`.
@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from airflow_provider_bacalhau.client.dialects.answers import clean, error_of, unreachable
 from airflow_provider_bacalhau.client.dialects.detection import API
-from airflow_provider_bacalhau.client.dialects.versions import ServerVersion
-from airflow_provider_bacalhau.client.effects import MAX_REQUEST_BYTES, Request, TransportError
+from airflow_provider_bacalhau.client.dialects.dialect import Dialect, refuse_if_too_large
+from airflow_provider_bacalhau.client.dialects.versions import Capabilities, ServerVersion
+from airflow_provider_bacalhau.client.effects import Request, TransportError
 from airflow_provider_bacalhau.client.errors import (
-    InvalidJobSpec,
     JobOver,
     NotFound,
     ServerUnavailable,
@@ -35,6 +36,7 @@ from airflow_provider_bacalhau.client.facts import (
 )
 from airflow_provider_bacalhau.client.reading import Fields
 from airflow_provider_bacalhau.client.results import Result
+from airflow_provider_bacalhau.client.states import JobState
 
 if TYPE_CHECKING:
     from airflow_provider_bacalhau.client.spec import JobSpec
@@ -44,7 +46,7 @@ log = logging.getLogger(__name__)
 _JSON = {"Content-Type": "application/json"}
 
 
-class OrchestratorDialect:
+class OrchestratorDialect(Dialect):
     """The primitive operations of the orchestrator API.
 
     Every operation raises :class:`Unreachable`, :class:`NotAuthorised`, :class:`ServerUnavailable` or
@@ -55,7 +57,7 @@ class OrchestratorDialect:
 
     def __init__(self, version: ServerVersion) -> None:
         self.version = version
-        self.can = version.capabilities
+        self.can: Capabilities = version.capabilities
 
     async def submit(self, spec: JobSpec) -> Submission:
         """Submit a job: ``POST /orchestrator/jobs``.
@@ -71,12 +73,10 @@ class OrchestratorDialect:
         :raises Conflict: when a job of this name is being made at this moment (v1.8 and later).
         :raises SubmissionUnclear: when the server may or may not have taken the job.
         """
-        body = json.dumps({"Job": spec.to_wire(module_sources=self.can.module_sources)}).encode()
-        if len(body) > MAX_REQUEST_BYTES:
-            raise InvalidJobSpec(
-                f"the job is {len(body):,} bytes long, and servers take {MAX_REQUEST_BYTES:,}",
-                hint="Publish large inputs and modules to IPFS or S3, or serve them by URL; inline takes little.",
-            )
+        job = spec.to_wire(module_sources=self.can.module_sources)
+        left_out = self._fit(job)
+        body = json.dumps({"Job": job}).encode()
+        refuse_if_too_large(body)
         request = Request(
             "POST", self._jobs(), headers=_JSON, body=body, repeatable=self.can.unique_names and bool(spec.name)
         )
@@ -93,7 +93,7 @@ class OrchestratorDialect:
         job_id = answer.text("JobID")
         if not job_id:
             raise _unclear(request, "an answer without a job id")
-        return Submission(job_id, warnings=tuple(clean(word, 500) for word in answer.words("Warnings")))
+        return Submission(job_id, warnings=(*left_out, *(clean(word, 500) for word in answer.words("Warnings"))))
 
     async def get(self, job_id: str, *, executions: bool = False, history: bool = False, namespace: str = "") -> Job:
         """Get a job: ``GET /orchestrator/jobs/ID``; a direct look-up, cheap for the server however many jobs it holds.
@@ -104,12 +104,14 @@ class OrchestratorDialect:
         :param namespace: where to look a name up; an id is found in any.
         :raises NotFound: for an unknown id.
         """
+        if (executions or history) and not self.can.included:
+            return await self._gather(job_id, executions=executions, history=history)
         include = ",".join(word for word, wanted in (("executions", executions), ("history", history)) if wanted)
         answer = await self._get(self._jobs(job_id, include=include, namespace=namespace))
         return Job.read(
             answer.fields("Job"),
             executions=self._executions(answer.fields("Executions")) if executions else None,
-            history=tuple(map(HistoryEvent.read, answer.fields("History").items("Items"))) if history else None,
+            history=self._history(answer.fields("History")) if history else None,
         )
 
     async def list(
@@ -144,7 +146,7 @@ class OrchestratorDialect:
             "next_token": next_token,
         }
         answer = await self._get(self._jobs(**query))
-        return Page(tuple(map(Job.read, answer.items("Items"))), answer.text("NextToken"))
+        return Page(tuple(map(Job.read, answer.items("Items", "Jobs"))), answer.text("NextToken"))
 
     async def stop(self, job_id: str, reason: str, *, namespace: str = "", timeout: float | None = None) -> StopOutcome:
         """Stop a job: ``DELETE /orchestrator/jobs/ID``; its state is Stopped at once, its programs end shortly after.
@@ -191,7 +193,7 @@ class OrchestratorDialect:
         if self.can.history_pages:
             query["next_token"] = next_token
         answer = await self._get(self._jobs(job_id, "history", **query))
-        return Page(tuple(map(HistoryEvent.read, answer.items("Items"))), answer.text("NextToken"))
+        return Page(self._history(answer), answer.text("NextToken"))
 
     async def results(self, job_id: str, *, namespace: str = "") -> tuple[Result, ...]:
         """List a job's results: ``GET /orchestrator/jobs/ID/results``, one for each completed execution that published.
@@ -205,7 +207,7 @@ class OrchestratorDialect:
         answer = await self._get(self._jobs(job_id, "results", namespace=namespace))
         return tuple(
             Result(item.text("Type"), item.fields("Params").raw, index)
-            for index, item in enumerate(answer.items("Items"))
+            for index, item in enumerate(answer.items("Items", "Results"))
             if item.text("Type")
         )
 
@@ -229,10 +231,53 @@ class OrchestratorDialect:
         """
         return tuple(map(AgentNode.read, (await self._get(f"{API}/orchestrator/nodes")).items("Nodes")))
 
+    async def check(self) -> None:
+        """List one job: that needs the right ``read:job`` where users are configured.
+
+        :raises NotAuthorised: when jobs may not be listed with these credentials.
+        """
+        await self.list(limit=1)
+
     # -- the wire -----------------------------------------------------------------------------------------------------
 
+    # Lists are named for what they hold up to v1.3, and Items from v1.4 on.
+
+    @staticmethod
+    def _history(answer: Fields) -> tuple[HistoryEvent, ...]:
+        return tuple(map(HistoryEvent.read, answer.items("Items", "History")))
+
     def _executions(self, answer: Fields) -> tuple[Execution, ...]:
-        return tuple(Execution.read(item, self.can.execution_numbers) for item in answer.items("Items"))
+        return tuple(Execution.read(item, self.can.execution_numbers) for item in answer.items("Items", "Executions"))
+
+    async def _gather(self, job_id: str, *, executions: bool, history: bool) -> Job:
+        """A job and what belongs to it, one by one; the reason of a failure is in its history only."""
+        job = await self.get(job_id)
+        if executions:
+            job = replace(job, executions=await self.executions(job_id))
+        if history:
+            events = (await self.history(job_id)).items
+            said = [one.event.message for one in events if one.event.message and not one.execution_id]
+            ended_badly = job.state in {JobState.FAILED, JobState.STOPPED}
+            job = replace(job, history=events, message=job.message or (said[-1] if ended_badly and said else ""))
+        return job
+
+    def _fit(self, job: dict[str, Any]) -> tuple[str, ...]:
+        """Make a job one that an old server takes.
+
+        :returns: what had to be left out.
+        """
+        left_out: tuple[str, ...] = ()
+        for place, task in enumerate(job["Tasks"]):
+            if not self.can.own_publisher:
+                task.setdefault("Publisher", {"Type": "", "Params": {}})
+            if not self.can.waits_for_nodes:
+                timeouts = task.get("Timeouts", {})
+                left_out += tuple(
+                    f"This server ({self.version.text}) has no Tasks[{place}].Timeouts.{key}; it was left out."
+                    for key in ("QueueTimeout", "TotalTimeout")
+                    if timeouts.pop(key, None)
+                )
+        return left_out
 
     @staticmethod
     def _jobs(*path: str, **query: str) -> str:
