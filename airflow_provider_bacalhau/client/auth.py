@@ -119,11 +119,11 @@ def _basic(settings: ClientSettings, told: Callable[[str], object]) -> Auth:
     if not settings.login or not settings.password:
         missing = "password" if settings.login else "login"
         raise ConfigurationError(
-            f"The connection has no {missing} to log in with.",
-            hint="A user needs both; an API key or a token is a password without a login.",
+            f"There is no {missing} to log in with.",
+            hint="A user needs both, login and password; an API key or a token is a password without a login.",
         )
     if ":" in settings.login:
-        raise ConfigurationError("The connection's login holds a colon, which no user name may.")
+        raise ConfigurationError("The login holds a colon, which no user name may.")
     value = base64.b64encode(f"{settings.login}:{settings.password}".encode()).decode()
     told(value)
     place = "BACALHAU_API_USERNAME and BACALHAU_API_PASSWORD"
@@ -136,12 +136,12 @@ def _bearer(settings: ClientSettings) -> Auth:
     token = settings.password.strip()
     if not token:
         raise ConfigurationError(
-            "The connection has no password to send as an API key or token.", hint="Fill in the key as the password."
+            "There is no password to send as an API key or token.", hint="Fill in the key as the password."
         )
     if not (token.isascii() and token.isprintable()) or " " in token:
         raise ConfigurationError(
-            "The connection's password cannot be an API key or token: it holds a space or another character that "
-            "does not belong there.",
+            "The password cannot be an API key or token: it holds a space or another character that does not belong "
+            "there.",
             hint="Give the key alone, without Bearer before it; for a user fill in the login as well.",
         )
     place = "BACALHAU_API_KEY" if settings.from_environment else "the connection's password"

@@ -22,6 +22,7 @@ from airflow_provider_bacalhau.client.effects import Once, Sleep
 from airflow_provider_bacalhau.client.errors import (
     Conflict,
     JobUnchanged,
+    NotAuthorised,
     ResultUnavailable,
     ServerUnavailable,
     Unreachable,
@@ -68,16 +69,16 @@ class Greeting:
     """What a server says of itself and its network.
 
     :param version: the server's version.
-    :param nodes: compute nodes that take jobs.
+    :param nodes: compute nodes that take jobs; None where these credentials may run jobs, but not ask for nodes.
     """
 
     version: str
-    nodes: tuple[AgentNode, ...]
+    nodes: tuple[AgentNode, ...] | None
 
     @property
     def engines(self) -> tuple[str, ...]:
         """Engines that at least one of these nodes offers."""
-        return tuple(sorted({engine for node in self.nodes for engine in node.engines}))
+        return tuple(sorted({engine for node in self.nodes or () for engine in node.engines}))
 
 
 class Operations:
@@ -134,7 +135,11 @@ class Operations:
         """
         dialect = await self.dialect()
         await dialect.check()
-        nodes = await dialect.nodes()
+        try:
+            nodes = await dialect.nodes()
+        except NotAuthorised as error:
+            log.info("Which nodes the network has cannot be asked: %s", error.reason)
+            return Greeting(dialect.version.text, None)
         return Greeting(dialect.version.text, tuple(node for node in nodes if node.takes_jobs))
 
     async def submit_once(self, spec: JobSpec) -> Submission:
