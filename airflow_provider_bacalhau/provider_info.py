@@ -61,22 +61,61 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-name": "Bacalhau",
                 "hook-class-name": "airflow.providers.bacalhau.hooks.bacalhau.BacalhauHook",
                 "ui-field-behaviour": {
-                    # Nothing would read them. Login and password come into sight when credentials are sent.
-                    "hidden-fields": ["schema", "login", "password", "extra"],
-                    "relabeling": {"host": "API host or URL", "port": "API port"},
+                    "hidden-fields": ["schema", "extra"],
+                    "relabeling": {
+                        "host": "API host or URL",
+                        "port": "API port",
+                        "login": "User name (leave empty for an API key or token)",
+                        "password": "Password, API key or token",
+                    },
                     "placeholders": {
                         "host": "bacalhau.example.org or https://bacalhau.example.org",
                         "port": "1234",
                         "ca_file": "/etc/ssl/certs/bacalhau-ca.pem",
                         "client_cert": "/etc/ssl/certs/bacalhau-client.pem",
                         "client_key": "/etc/ssl/private/bacalhau-client.key",
+                        "private_key": "-----BEGIN RSA PRIVATE KEY----- ...",
+                        "key_file": "/run/secrets/bacalhau/user_id.pem",
                         "namespace": "default",
                         "timeout": "30",
                         "ipfs_gateway": "http://127.0.0.1:8080",
                         "web_ui_url": "http://bacalhau.example.org:8438",
                     },
                 },
+                # Airflow shows stars for a field, and masks its value in logs, when its name holds a word that it takes
+                # for sensitive: here private_key and passphrase.
                 "conn-fields": {
+                    "auth": {
+                        "label": "Authentication",
+                        "description": (
+                            "How to identify oneself. 'auto': a user name and its password, a password alone as an API "
+                            "key or token, and with neither a client key, once the server asks. Otherwise one of "
+                            "'none', 'basic', 'bearer', 'client_key'."
+                        ),
+                        "schema": {
+                            "type": "string",
+                            "enum": ["auto", "none", "basic", "bearer", "client_key"],
+                            "default": "auto",
+                        },
+                    },
+                    "private_key": {
+                        "label": "Client key",
+                        "description": (
+                            "RSA key in PEM, as in user_id.pem of the official tools. It signs requests to servers "
+                            "before v1.4, and earns a token where 'client_key' is the authentication."
+                        ),
+                        "schema": {"type": ["string", "null"], "format": "password"},
+                    },
+                    "private_key_passphrase": {
+                        "label": "Client key passphrase",
+                        "description": "Passphrase of the client key, when that is encrypted.",
+                        "schema": {"type": ["string", "null"], "format": "password"},
+                    },
+                    "key_file": {
+                        "label": "Client key's file",
+                        "description": "Path of the client key on each Airflow machine, instead of the key itself.",
+                        "schema": {"type": ["string", "null"]},
+                    },
                     "use_tls": {
                         "label": "Use TLS",
                         "description": "Speak https to the API. Not needed when the host is a full URL.",
@@ -101,7 +140,7 @@ def get_provider_info() -> dict[str, Any]:
                         "schema": {"type": ["string", "null"]},
                     },
                     "client_key": {
-                        "label": "Client key file",
+                        "label": "Client certificate's key",
                         "description": "Path of the client certificate's key, when that is not in the same file.",
                         "schema": {"type": ["string", "null"]},
                     },
@@ -128,9 +167,8 @@ def get_provider_info() -> dict[str, Any]:
                     "api": {
                         "label": "API",
                         "description": (
-                            "Which of Bacalhau's two APIs the server speaks. 'auto' finds out, 'orchestrator' is that "
-                            "of v1.4 and later, 'requester' the signed one of older servers, which this release does "
-                            "not speak yet."
+                            "Which of Bacalhau's two APIs to speak. 'auto' finds out, 'orchestrator' is that of newer "
+                            "servers, 'requester' the signed one of servers before v1.4."
                         ),
                         "schema": {"type": "string", "enum": ["auto", "orchestrator", "requester"], "default": "auto"},
                     },

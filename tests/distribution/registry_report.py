@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-KINDS = {"BooleanField": "boolean", "IntegerField": "integer", "StringField": "string"}
+KINDS = {"BooleanField": "boolean", "IntegerField": "integer", "StringField": "string", "PasswordField": "string"}
 
 
 class Collector(logging.Handler):
@@ -75,6 +75,7 @@ def connection_form() -> dict[str, Any]:
             "default": field["value"],
             "kind": next(kind for kind in KINDS.values() if kind in field["schema"]["type"]),
             "choices": field["schema"].get("enum"),
+            "stars": field["schema"].get("format") == "password",
         }
         for name, field in (meta.extra_fields or {}).items()
     }
@@ -95,6 +96,7 @@ def connection_form_of_airflow_2() -> dict[str, Any]:
             "choices": next(
                 (v.values for v in widget.field.kwargs.get("validators", ()) if hasattr(v, "values")), None
             ),
+            "stars": widget.field.field_class.__name__ == "PasswordField",
         }
         for name, widget in manager.connection_form_widgets.items()
         if name.startswith("extra__bacalhau__")
