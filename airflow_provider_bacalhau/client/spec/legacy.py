@@ -14,8 +14,8 @@ from airflow_provider_bacalhau.client.cid import normalise_cid
 from airflow_provider_bacalhau.client.errors import InvalidJobSpec
 from airflow_provider_bacalhau.client.spec.fields import check_path
 from airflow_provider_bacalhau.client.spec.legacy_read import read_requester_spec
-from airflow_provider_bacalhau.client.spec.legacy_shape import RequesterShape
-from airflow_provider_bacalhau.client.spec.legacy_write import name_annotation, write_requester_spec
+from airflow_provider_bacalhau.client.spec.legacy_shape import RequesterShape, name_annotation
+from airflow_provider_bacalhau.client.spec.legacy_write import write_requester_spec
 
 __all__ = [
     "RequesterShape",
@@ -56,8 +56,8 @@ def parse_input_volumes(items: Sequence[str], *, place: str = "input_volumes") -
 
         parse_input_volumes(["QmA:/first", "QmB,QmC:/more"])    # at /first, /more/0 and /more/1
 
-    Several CIDs of one item get a numbered folder each below its mount. They used to share the mount, which no server
-    since v1.0.4 accepts, and which Docker refused before.
+    Several CIDs of one item get a numbered folder each below its mount. They used to share the mount, and Docker
+    refused the job ("duplicate mount point").
 
     :param items: texts ``<cid>[,<cid>…]:<mount>``.
     :param place: what the user calls them, for errors.

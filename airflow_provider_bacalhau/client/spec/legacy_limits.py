@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from airflow_provider_bacalhau.client.spec.engines import DOCKER, WASM
-from airflow_provider_bacalhau.client.spec.legacy_models import JOB_NAME, SOURCES, TASK_NAME
-from airflow_provider_bacalhau.client.spec.legacy_shape import RequesterShape
+from airflow_provider_bacalhau.client.spec.legacy_models import SOURCES
+from airflow_provider_bacalhau.client.spec.legacy_shape import JOB_NAME, TASK_NAME, RequesterShape
 
 Problem = tuple[tuple[str | int, ...], str, str]
 

@@ -18,12 +18,6 @@ from airflow_provider_bacalhau.client.spec.fields import Env, Text, WireModel, o
 from airflow_provider_bacalhau.client.spec.models import Constraint, Resources, ResultPath
 from airflow_provider_bacalhau.client.spec.sources import Models, NoParams, SpecConfig
 
-JOB_NAME = "bacalhau-job-name"
-"""Key of the annotation that holds a job's name: the requester API knows ids only."""
-
-TASK_NAME = "bacalhau-task-name"
-"""Key of the annotation that holds the name of a job's task, when it is not ``main``, as every task is named there."""
-
 SOURCES: dict[str, tuple[str, ...]] = {
     "ipfs": ("CID",),
     "urlDownload": ("URL",),

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from airflow_provider_bacalhau.client.spec.legacy_models import JOB_NAME, TASK_NAME, Spec
+from airflow_provider_bacalhau.client.spec.legacy_models import Spec
+from airflow_provider_bacalhau.client.spec.legacy_shape import JOB_NAME, TASK_NAME
 from airflow_provider_bacalhau.client.spec.models import JobSpec
 from airflow_provider_bacalhau.client.spec.problems import refusal
 from airflow_provider_bacalhau.client.spec.text import plain

@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+JOB_NAME = "bacalhau-job-name"
+"""Key of the annotation that holds a job's name: the requester API knows ids only."""
+
+TASK_NAME = "bacalhau-task-name"
+"""Key of the annotation that holds the name of a job's task, when it is not ``main``, as every task is named there."""
+
+
+def name_annotation(name: str) -> str:
+    """The annotation by which a job of this name is found: a text for ``include_tags``."""
+    return f"{JOB_NAME}={name}"
+
 
 @dataclass(frozen=True)
 class RequesterShape:

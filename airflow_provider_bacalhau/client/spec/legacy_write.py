@@ -10,8 +10,7 @@ from pydantic import ValidationError
 from airflow_provider_bacalhau.client.spec.engines import DOCKER, WASM
 from airflow_provider_bacalhau.client.spec.fields import problems_at
 from airflow_provider_bacalhau.client.spec.legacy_limits import what_is_lost
-from airflow_provider_bacalhau.client.spec.legacy_models import JOB_NAME, TASK_NAME
-from airflow_provider_bacalhau.client.spec.legacy_shape import RequesterShape
+from airflow_provider_bacalhau.client.spec.legacy_shape import TASK_NAME, RequesterShape, name_annotation
 from airflow_provider_bacalhau.client.spec.models import JobSpec
 from airflow_provider_bacalhau.client.spec.problems import refusal
 
@@ -54,18 +53,13 @@ def write_requester_spec(spec: JobSpec, *, shape: RequesterShape) -> Spec:
         "Network": task.get("Network"),
         "Timeout": _timeout(task.get("Timeouts", {}), shape),
         "Inputs": [_storage(source, shape) for source in task.get("InputSources", [])],
-        # The source of an output says nothing, but some must be there: the oldest nodes were seen with this one.
+        # No server looks at the source of an output, but every kind of server was seen to take this one.
         "Outputs": [{"StorageSource": "ipfs", **result} for result in task.get("ResultPaths", [])],
         "Annotations": _annotations(job),
         "NodeSelectors": job.get("Constraints"),
         "Deal": {"TargetingMode": True} if job["Type"] == "ops" else {"Concurrency": job["Count"]},
     }
     return {key: value for key, value in written.items() if value not in (None, [], {})}
-
-
-def name_annotation(name: str) -> str:
-    """The annotation by which a job of this name is found: a text for ``include_tags``."""
-    return f"{JOB_NAME}={name}"
 
 
 def _annotations(job: Spec) -> list[str]:
@@ -105,13 +99,16 @@ def _timeout(limits: dict[str, int], shape: RequesterShape) -> int | None:
     execution, total = limits.get("ExecutionTimeout"), limits.get("TotalTimeout")
     if limits.get("QueueTimeout"):
         log.warning("Tasks[0].Timeouts.QueueTimeout has no effect: this server has no limit for waiting in a queue.")
+    longest = shape.longest_timeout
     if execution:
         if total:
             log.info("The server limits each execution to %s s, but not the job to its %s s.", execution, total)
+        if longest and execution > longest:
+            log.warning("Stock nodes of this server take no job with an ExecutionTimeout over %s s.", longest)
         return execution
     if not total:
         return None
-    limit = min(total, shape.longest_timeout or total)
+    limit = min(total, longest or total)
     log.info("The job has no ExecutionTimeout: the server will end an execution after %s s.", limit)
     return limit
 
