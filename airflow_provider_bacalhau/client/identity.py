@@ -33,7 +33,10 @@ KEY_BITS = 2048
 
 _LONGEST_PEM = 64 * 1024
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
-_PEM_HEADERS = re.compile(r"\s*(Proc-Type:\s*\S+)\s+(DEK-Info:\s*\S+)\s+(.*)", re.DOTALL)
+_PEM_HEADERS = re.compile(
+    r"\s*Proc-Type:\s*4,ENCRYPTED\s*DEK-Info:\s*(AES-\d+-CBC,[0-9A-F]{32}|DES-(?:EDE3-)?CBC,[0-9A-F]{16})(.*)",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,12 @@ def find_identity(
         return _read(pem, passphrase, "The connection's private_key")
     if key_file:
         path = Path(key_file).expanduser()
-        return _read(_content(path, f"The connection's key_file {path}", is_ours=False), passphrase, f"The key {path}")
+        what = f"The connection's key_file {path}"
+        return _read(_content(path, what, is_ours=False), passphrase, what)
     path = (folder or tools_folder()) / KEY_NAME
     try:
         text = _content(path, f"The key {path}", is_ours=True)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return _read(text, passphrase, f"The key {path}")
 
@@ -110,11 +114,11 @@ def _content(path: Path, what: str, *, is_ours: bool) -> str:
     """A key file's text, after a look at who else can read it: at the opened file, so that nothing can be swapped.
 
     :param is_ours: whether it lies in the folder of the official tools, where ssh's rules hold.
-    :raises FileNotFoundError: for a file of ours that is not there.
+    :raises FileNotFoundError, NotADirectoryError: for a file of ours that is not there.
     """
     try:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (os.O_NOFOLLOW if is_ours else 0))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if is_ours:
             raise
         raise ConfigurationError(
@@ -197,8 +201,8 @@ def _pem(text: str, what: str) -> tuple[str, str]:
             )
         if kind.endswith("PRIVATE KEY"):
             headers = _PEM_HEADERS.fullmatch(body)
-            above = f"{headers[1]}\n{headers[2].replace(' ', '')}\n\n" if headers else ""
-            letters = "".join((headers[3] if headers else body).split())
+            above = f"Proc-Type: 4,ENCRYPTED\nDEK-Info: {headers[1]}\n\n" if headers else ""
+            letters = "".join((headers[2] if headers else body).split())
             lines = "\n".join(letters[start : start + 64] for start in range(0, len(letters), 64))
             return kind, f"-----BEGIN {kind}-----\n{above}{lines}\n-----END {kind}-----\n"
     if kind:
@@ -221,14 +225,14 @@ def _make(folder: Path, passphrase: str) -> Identity:
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write_new(path, pem)
-    except FileExistsError:
-        return _read(_content(path, f"The key {path}", is_ours=True), passphrase, f"The key {path}")
+        is_first = _write_new(path, pem)
     except OSError as error:
         raise ConfigurationError(
             f"No client key can be made in {folder}: {os.strerror(error.errno or 0)}.",
             hint=f"Set BACALHAU_DIR to a folder that can be written to; or {_NAME_ONE}",
         ) from None
+    if not is_first:
+        return _read(_content(path, f"The key {path}", is_ours=True), passphrase, f"The key {path}")
     made = _identity(key)
     log.info("Made a client key for Bacalhau in %s; its client id is %s.", path, made.client_id)
     log.warning(
@@ -239,11 +243,8 @@ def _make(folder: Path, passphrase: str) -> Identity:
     return made
 
 
-def _write_new(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read, whole from the first moment, and never over another.
-
-    :raises FileExistsError: when another is there.
-    """
+def _write_new(path: Path, content: bytes) -> bool:
+    """Write a file that only its owner can read, whole from the first moment; False when another is there already."""
     file, name = tempfile.mkstemp(prefix=f".{KEY_NAME}-", dir=path.parent)  # made with mode 0600
     try:
         with os.fdopen(file, "wb") as opened:
@@ -251,5 +252,9 @@ def _write_new(path: Path, content: bytes) -> None:
             opened.flush()
             os.fsync(opened.fileno())
         os.link(name, path)
+    except FileExistsError:
+        return False
+    else:
+        return True
     finally:
         Path(name).unlink(missing_ok=True)
