@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -101,16 +101,16 @@ class StorageSpec(WireModel):
     source_path: str = ""
     read_write: bool | None = None
     path: str = ""
-    repo: Annotated[None, nothing("is read for git repositories only, which no job can mount any more", "")] = None
-    metadata: Annotated[None, nothing("is read by no server since v1.0.4", "Leave it out.")] = None
+    repo: str = ""
+    metadata: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _only_what_the_source_reads(self) -> StorageSpec:
         mine = SOURCES[self.storage_source]
-        others = {key for keys in SOURCES.values() for key in keys} - set(mine)
         problems_at(
             ((key,), f"is not read for the source {self.storage_source}, which reads {', '.join(mine)}", "")
-            for key in sorted(others & {key for key, value in self.to_dict().items() if not says_nothing(value)})
+            for key, value in self.to_dict().items()
+            if key not in (*mine, "StorageSource", "Name", "Path") and not says_nothing(value)
         )
         if "S3" in mine and self.s3 is None:
             problems_at([(("S3",), "is missing", "")])
