@@ -267,7 +267,7 @@ class OrchestratorDialect(Dialect):
         :returns: what had to be left out.
         """
         left_out: tuple[str, ...] = ()
-        for place, task in enumerate(job["Tasks"]):
+        for place, task in enumerate(job.get("Tasks", ())):
             if not self.can.own_publisher:
                 task.setdefault("Publisher", {"Type": "", "Params": {}})
             if not self.can.waits_for_nodes:

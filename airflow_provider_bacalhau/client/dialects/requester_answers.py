@@ -23,10 +23,8 @@ from airflow_provider_bacalhau.client.errors import (
 from airflow_provider_bacalhau.client.facts import AgentNode, Event, Execution, HistoryEvent, Job
 from airflow_provider_bacalhau.client.reading import Fields, seconds_of
 from airflow_provider_bacalhau.client.results import Result
+from airflow_provider_bacalhau.client.spec.legacy_shape import JOB_NAME, TASK_NAME
 from airflow_provider_bacalhau.client.states import ExecutionState, JobState
-
-JOB_NAME = "bacalhau-job-name"
-"""Key of the annotation that holds a job's name, as :mod:`~airflow_provider_bacalhau.client.spec.legacy` writes it."""
 
 _JOB_STATES = {
     "new": JobState.PENDING,
@@ -250,4 +248,5 @@ def _read_annotations(words: Iterable[str]) -> tuple[str, dict[str, str]]:
     """A job's name and labels, which are annotations here."""
     parts = (word.partition("=") for word in words)
     labels = {key: value for key, _, value in parts}
+    labels.pop(TASK_NAME, None)
     return labels.pop(JOB_NAME, ""), labels
