@@ -234,18 +234,18 @@ class ClientKey(Auth):
     def __init__(self, key: Callable[[], Identity | None], told: Callable[[str], object]) -> None:
         self._key = key
         self._told = told
-        self._token: str | None = None  # empty where the server knows no tokens
+        self._token: str | None = None  # empty where none is to be had
         self._client_id = ""
 
     async def prepare(self, request: Request) -> Request:
         """The request with a token; all who want one at the same time wait for the same."""
         if self._token is None:
-            self._token = await Once("token", self._log_in)
+            await Once("token", self._log_in)
         return self._carrying_token(request)
 
     async def renew(self, sent: Request, response: Response) -> bool:
         """After a 401: forget the token, unless another request did so meanwhile."""
-        if response.status != 401 or not self._token:
+        if response.status != 401 or self._token == "":
             return False
         if sent.headers == self._carrying_token(sent).headers:
             self._token = None
@@ -266,14 +266,12 @@ class ClientKey(Auth):
             return request
         return replace(request, headers={**request.headers, "Authorization": f"Bearer {self._token}"})
 
-    async def _log_in(self) -> str:
+    async def _log_in(self) -> None:
         offer = await ask_for_offer()
-        if not offer.is_known:
-            return ""
-        key = await Call(self._key)
-        if not offer.challenge or key is None:
+        key = await Call(self._key) if offer.challenge else None
+        if offer.is_known and key is None:
             raise NotAuthorised("The server offers nothing that a client key could sign.", hint=offer.hint)
-        return await self._answer(offer, key)
+        self._token = "" if key is None else await self._answer(offer, key)
 
     async def _answer(self, offer: Offer, key: Identity) -> str:
         """Sign the phrase, and take the token for it."""
@@ -320,9 +318,8 @@ class WhenAsked(ClientKey):
         error = error_of(sent, response)
         if self._has_way_in is False or not isinstance(error, NotAuthorised) or error.capability:
             return False
-        self._token = await Once("token", self._log_in)
-        self._has_way_in = bool(self._token)
-        return self._has_way_in
+        await Once("token", self._log_in)
+        return bool(self._token)
 
     def explain(self, error: NotAuthorised) -> NotAuthorised:
         """The same error, saying what the server would take."""
@@ -330,10 +327,11 @@ class WhenAsked(ClientKey):
             return super().explain(error)
         return error.restated(f"The server wants credentials, and none are set: {error.reason}", self._offer.hint)
 
-    async def _log_in(self) -> str:
+    async def _log_in(self) -> None:
         self._offer = await ask_for_offer()
         key = await Call(self._key) if self._offer.challenge else None
-        return "" if key is None else await self._answer(self._offer, key)
+        self._token = "" if key is None else await self._answer(self._offer, key)
+        self._has_way_in = bool(self._token)
 
 
 async def ask_for_offer() -> Offer:
