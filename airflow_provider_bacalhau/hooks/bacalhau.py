@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
-from airflow_provider_bacalhau.hooks.settings import ConnectionSettings, connection_settings, environment_settings
+from airflow_provider_bacalhau.hooks.settings import ConnectionSettings, environment_settings, read_connection
 
 if TYPE_CHECKING:
     from airflow_provider_bacalhau.client import AsyncBacalhauClient, BacalhauClient
@@ -62,7 +62,7 @@ class BacalhauHook(BaseHook):
             except AirflowNotFoundException:
                 self._settings = self._settings_without_connection()
             else:
-                self._settings = connection_settings(connection, connection.extra_dejson)
+                self._settings = read_connection(connection, connection.extra_dejson)
         return self._settings
 
     def get_conn(self) -> BacalhauClient:
@@ -90,7 +90,7 @@ class BacalhauHook(BaseHook):
             except AirflowNotFoundException:
                 self._settings = self._settings_without_connection()
             else:
-                self._settings = connection_settings(connection, await get_async_extra_dejson(connection))
+                self._settings = read_connection(connection, await get_async_extra_dejson(connection))
         client: AsyncBacalhauClient = clients.AsyncBacalhauClient(self._settings.client)
         return client
 

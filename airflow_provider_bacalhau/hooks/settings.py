@@ -47,7 +47,7 @@ class ConnectionSettings:
         return f"{self.client.url}/api/v1/orchestrator/jobs/{job_id}"
 
 
-def connection_settings(connection: Connection, extra: Mapping[str, Any]) -> ConnectionSettings:
+def read_connection(connection: Connection, extra: Mapping[str, Any]) -> ConnectionSettings:
     """Read a connection of type ``bacalhau``.
 
     :param connection: the connection.
