@@ -10,7 +10,6 @@ from dataclasses import replace
 from urllib.parse import quote, urljoin, urlsplit
 
 from airflow_provider_bacalhau.client.cid import normalise_cid
-from airflow_provider_bacalhau.client.dialects.answers import unreachable
 from airflow_provider_bacalhau.client.effects import Failure, Request, Response, TransportError
 from airflow_provider_bacalhau.client.errors import ConfigurationError, ResultUnavailable, Unreachable
 from airflow_provider_bacalhau.client.reading import clean
@@ -101,9 +100,11 @@ class Gateway:
                     f"The file is larger than the {request.max_bytes:,} bytes that can be handed on as text.",
                     hint="Give its CID to the next job instead, or download it.",
                 ) from None
-            failed = unreachable(request, error)
             raise Unreachable(
-                failed.message.replace("Bacalhau server", "IPFS gateway"), hint="Check ipfs_gateway on the connection."
+                f"No answer from the IPFS gateway: {error}.",
+                hint="Check ipfs_gateway on the connection.",
+                method=request.method,
+                path=request.path,
             ) from None
 
     def _redirected(self, request: Request, response: Response) -> str:
