@@ -1,8 +1,21 @@
-"""Airflow for the tests that need its database."""
+"""Airflow for the tests that need its database, and a Bacalhau network for those that run jobs."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
 import pytest
+
+from .running import MODES
+
+if TYPE_CHECKING:
+    from airflow_provider_bacalhau.client import BacalhauClient
+    from airflow_provider_bacalhau.devnode import DevNode
+
+DEFAULT_CONNECTION = "AIRFLOW_CONN_BACALHAU_DEFAULT"
 
 
 @pytest.fixture(scope="session")
@@ -11,3 +24,75 @@ def airflow_database() -> None:
     from airflow.utils.db import initdb
 
     initdb()
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network that the connection ``bacalhau_default`` leads to.
+
+    :param client: looks at it, past Airflow.
+    """
+
+    url: str
+    gateway: str
+    client: BacalhauClient
+
+    def sent(self, job_id: str) -> dict[str, Any]:
+        """The job as the server holds it."""
+        import requests
+
+        job: dict[str, Any] = requests.get(f"{self.url}/api/v1/orchestrator/jobs/{job_id}", timeout=10).json()["Job"]
+        return job
+
+    def state(self, job_id: str) -> str:
+        """The job's state once it is over."""
+        import time
+
+        return self.client.wait(job_id, deadline=time.time() + 20).state.value
+
+
+Connect = Callable[..., str]
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
+    """Defines the connection ``bacalhau_default`` for one test; fields as in its JSON form."""
+
+    def define(host: str, conn_id: str = "bacalhau_default", **fields: Any) -> str:
+        connection = {"conn_type": "bacalhau", "host": host, **fields}
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
+        return conn_id
+
+    return define
+
+
+@pytest.fixture(scope="session")
+def network_client(devnode: DevNode) -> Iterator[BacalhauClient]:
+    from airflow_provider_bacalhau.client import BacalhauClient, ClientSettings
+
+    with BacalhauClient(ClientSettings(devnode.api, ipfs_gateway=devnode.gateway)) as client:
+        yield client
+
+
+@pytest.fixture
+def network(devnode: DevNode, network_client: BacalhauClient, connect: Connect) -> Network:
+    """A running network, and a connection to it."""
+    connect(devnode.api, extra={"ipfs_gateway": devnode.gateway})
+    return Network(devnode.api, devnode.gateway, network_client)
+
+
+@pytest.fixture(params=MODES)
+def deferrable(request: pytest.FixtureRequest) -> bool:
+    """Both modes: everything that a task shows must be the same in them."""
+    return bool(request.param == "triggerer")
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port of this machine where nothing listens."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
