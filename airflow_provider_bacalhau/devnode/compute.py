@@ -1,8 +1,8 @@
 """A compute node: looks at what it is offered, runs what fits, queues the rest.
 
-All methods are called on the node's event loop; inputs, programs and results are handled in threads, and their end wakes the
-loop: nothing polls. Capacity is counted while a program runs. An execution that does not fit waits in line; its
-execution timeout counts from its start.
+All methods are called on the node's event loop; inputs, programs and results are handled in threads, and their end
+wakes the loop: nothing polls. Capacity is counted while a program runs. An execution that does not fit waits in line;
+its execution timeout counts from its start.
 """
 
 from __future__ import annotations
@@ -17,22 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_bacalhau.devnode.blocks import BlockStore
+from airflow_provider_bacalhau.devnode.control import Control, InterruptedRunError, Interruption
 from airflow_provider_bacalhau.devnode.emulation import Emulation
-from airflow_provider_bacalhau.devnode.engine import (
-    Control,
-    InterruptedRunError,
-    Interruption,
-    Program,
-    ProgramError,
-    WasmEngine,
-)
+from airflow_provider_bacalhau.devnode.engine import Program, ProgramError, WasmEngine
 from airflow_provider_bacalhau.devnode.godecode import BodyError
 from airflow_provider_bacalhau.devnode.inputs import STORAGES, InputError, Inputs, Stage
-from airflow_provider_bacalhau.devnode.jobspec import duration, wasm_params
+from airflow_provider_bacalhau.devnode.jobspec import wasm_params
 from airflow_provider_bacalhau.devnode.publishers import PUBLISHERS, PublishError, Publishers
 from airflow_provider_bacalhau.devnode.ranking import NodeView
 from airflow_provider_bacalhau.devnode.records import Execution, RunOutput, Topic
 from airflow_provider_bacalhau.devnode.resources import Resources
+from airflow_provider_bacalhau.devnode.validation import duration
 
 ENGINES = ("wasm",)
 

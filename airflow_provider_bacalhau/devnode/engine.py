@@ -13,32 +13,25 @@ What was measured and decided:
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import selectors
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import wasmtime
 
+from airflow_provider_bacalhau.devnode.control import Control, Watchdog
+from airflow_provider_bacalhau.devnode.modules import check_module, module_path
+from airflow_provider_bacalhau.devnode.outputs import Outputs
 from airflow_provider_bacalhau.devnode.wasi import ProgramExit, define_poll, define_proc_exit
 
 DISK_LIMIT = 1 << 30
-OUTPUT_LIMIT = 1_000_000_000
 
-_WATCH_SECONDS = 0.02
-_DISK_LOOK_SECONDS = 0.1
 _CACHED_MODULES = 64
-_MAGIC, _VERSION = b"\0asm", b"\x01\0\0\0"
 _WASI = "wasi_snapshot_preview1"
-_PAGE = 65_536
 
 _TRAPS = {
     "unreachable": "wasm error: unreachable",
@@ -53,64 +46,8 @@ _TRAPS = {
 }
 
 
-class Interruption(Enum):
-    """Why a run was ended from outside."""
-
-    STOPPED = "stopped"
-    TIMED_OUT = "timed out"
-    DISK_FULL = "disk full"
-
-
 class ProgramError(Exception):
     """A program that could not be loaded or that broke; the message is what the server says."""
-
-
-class InterruptedRunError(Exception):
-    """A run that was ended from outside."""
-
-    def __init__(self, reason: Interruption) -> None:
-        super().__init__(reason.value)
-        self.reason = reason
-
-
-@dataclass(slots=True)
-class Control:
-    """How others end a run: from any thread, at any time, before or while it runs.
-
-    :param timeout: seconds the run may take once it is started, none without limit.
-    """
-
-    timeout: float | None = None
-    event: threading.Event = field(default_factory=threading.Event)
-    reason: Interruption | None = None
-    _engines: list[wasmtime.Engine] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def interrupt(self, reason: Interruption) -> None:
-        """End the run; the first reason counts."""
-        with self._lock:
-            if self.reason is None:
-                self.reason = reason
-            self.event.set()
-            for engine in self._engines:
-                engine.increment_epoch()
-
-    def attach(self, engine: wasmtime.Engine) -> None:
-        """Let interruptions reach an engine, whose store must have its epoch deadline set already.
-
-        :raises InterruptedRunError: the run was ended before.
-        """
-        with self._lock:
-            self._engines.append(engine)
-        self.check()
-
-    def check(self) -> None:
-        """Between steps that cannot be interrupted.
-
-        :raises InterruptedRunError: the run is to end.
-        """
-        if self.reason is not None:
-            raise InterruptedRunError(self.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +81,7 @@ class WasmEngine:
     def __init__(self, disk_limit: int = DISK_LIMIT) -> None:
         self._cache: OrderedDict[bytes, bytes] = OrderedDict()
         self._cache_lock = threading.Lock()
-        self._watchdog = _Watchdog(disk_limit)
+        self._watchdog = Watchdog(disk_limit)
 
     def close(self) -> None:
         """Stop the watchdog. Runs should have ended."""
@@ -165,7 +102,7 @@ class WasmEngine:
             store.set_limits(memory_size=program.memory)
         with self._watchdog.watching(control, program.scratch):
             control.attach(engine)
-            with _Outputs(program.stdout, program.stderr) as outputs:
+            with Outputs(program.stdout, program.stderr) as outputs:
                 store.set_wasi(_wasi_config(program, outputs))
                 try:
                     return self._call(program, control, engine, store)
@@ -206,7 +143,7 @@ class WasmEngine:
 
     def _load(self, program: Program, engine: wasmtime.Engine, name: str, role: str) -> wasmtime.Module:
         prefix = f"failed to load {role} module {name}: "
-        path = _module_path(program.root, name)
+        path = module_path(program.root, name)
         if path is None:
             raise ProgramError(f'{prefix}module not found: "{name}"')
         try:
@@ -216,7 +153,7 @@ class WasmEngine:
         if path.name != Path(name).name:
             name = f"{name.rstrip('/')}/{path.name}"
         try:
-            _check_module(data, program.memory)
+            check_module(data, program.memory)
             return self._compile(engine, data)
         except ValueError as error:
             raise ProgramError(f'{prefix}failed to compile module at "{name}": {error}') from None
@@ -240,7 +177,7 @@ class WasmEngine:
         return module
 
 
-def _wasi_config(program: Program, outputs: _Outputs) -> wasmtime.WasiConfig:
+def _wasi_config(program: Program, outputs: Outputs) -> wasmtime.WasiConfig:
     wasi = wasmtime.WasiConfig()
     wasi.argv = ["", *program.arguments]
     wasi.env = list(program.environment)
@@ -309,222 +246,3 @@ def _trap_text(trap: wasmtime.Trap) -> str:
         f"\n\t{frame.module_name or ''}.{frame.func_name or f'${frame.func_index}'}()" for frame in trap.frames
     )
     return f"{summary}\nwasm stack trace:{frames}" if frames else summary
-
-
-def _module_path(root: Path, name: str) -> Path | None:
-    """The file behind a module's target: a file, or a folder that holds exactly one ``.wasm``."""
-    path = root / os.path.normpath("/" + name).lstrip("/")
-    if path.is_dir():
-        found = [entry for entry in path.iterdir() if entry.suffix == ".wasm" and entry.is_file()]
-        return found[0] if len(found) == 1 else None
-    return path if path.is_file() else None
-
-
-def _check_module(data: bytes, memory: int) -> None:
-    """What a real node refuses before it compiles: wasmtime would take text, and modules without names.
-
-    :raises ValueError: with the server's words.
-    """
-    if data[:4] != _MAGIC:
-        raise ValueError("invalid magic number")
-    if data[4:8] != _VERSION:
-        raise ValueError("invalid version header")
-    has_names = False
-    position = 8
-    while position < len(data):
-        kind = data[position]
-        size, position = _leb128(data, position + 1)
-        end = position + size
-        if end > len(data):
-            raise ValueError("unexpected EOF")
-        if kind == 0:
-            length, start = _leb128(data, position)
-            has_names = has_names or data[start : start + length] == b"name"
-        elif kind == 5 and memory:
-            _check_memories(data, position, memory)
-        position = end
-    if not has_names:
-        raise ValueError("Name section not found")
-
-
-def _check_memories(data: bytes, position: int, memory: int) -> None:
-    count, position = _leb128(data, position)
-    if count:
-        minimum, _ = _leb128(data, position + 1)
-        limit = -(-memory // _PAGE)
-        if minimum > limit:
-            raise ValueError(
-                f"section memory: min {minimum} pages ({_pages(minimum)}) over limit of {limit} pages ({_pages(limit)})"
-            )
-
-
-def _pages(count: int) -> str:
-    size = count * _PAGE
-    for unit, scale in (("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)):
-        if size >= scale:
-            return f"{size // scale} {unit}"
-    return str(size)
-
-
-def _leb128(data: bytes, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while position < len(data) and shift < 64:
-        byte = data[position]
-        value |= (byte & 0x7F) << shift
-        position += 1
-        if byte < 0x80:
-            return value, position
-        shift += 7
-    raise ValueError("unexpected EOF")
-
-
-class _Outputs:
-    """Two pipes and the thread that empties them into two files, each up to the limit."""
-
-    def __init__(self, stdout: Path, stderr: Path) -> None:
-        self._pipes: list[tuple[int, int]] = []
-        self._files: list[int] = []
-        self._thread = threading.Thread(target=self._drain, name="devnode-output", daemon=True)
-        try:
-            for path in (stdout, stderr):
-                self._pipes.append(os.pipe())
-                self._files.append(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644))
-        except BaseException:
-            self._close_all()
-            raise
-
-    @property
-    def stdout(self) -> str:
-        """Path by which wasmtime opens the program's end of the standard output."""
-        return f"/dev/fd/{self._pipes[0][1]}"
-
-    @property
-    def stderr(self) -> str:
-        """The same for the standard error."""
-        return f"/dev/fd/{self._pipes[1][1]}"
-
-    def __enter__(self) -> _Outputs:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.finish()
-        self._close_all()
-
-    def finish(self) -> None:
-        """Close our copies of the program's ends and wait until everything written has arrived."""
-        for number, (read, write) in enumerate(self._pipes):
-            if write >= 0:
-                os.close(write)
-                self._pipes[number] = (read, -1)
-        self._thread.join()
-
-    def _drain(self) -> None:
-        left = dict.fromkeys(range(len(self._pipes)), OUTPUT_LIMIT)
-        with selectors.DefaultSelector() as selector:
-            for number, (read, _) in enumerate(self._pipes):
-                selector.register(read, selectors.EVENT_READ, number)
-            while selector.get_map():
-                for key, _ in selector.select():
-                    data = os.read(key.fd, 1 << 16)
-                    if not data:
-                        selector.unregister(key.fd)
-                        continue
-                    kept = data[: left[key.data]]
-                    left[key.data] -= len(kept)
-                    _write_all(self._files[key.data], kept)
-
-    def _close_all(self) -> None:
-        for descriptor in [*self._files, *(end for pipe in self._pipes for end in pipe)]:
-            if descriptor >= 0:
-                with contextlib.suppress(OSError):
-                    os.close(descriptor)
-        self._files.clear()
-        self._pipes.clear()
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
-@dataclass(slots=True)
-class _Watched:
-    control: Control
-    folder: Path
-    deadline: float
-    disk_look: float
-
-
-class _Watchdog:
-    """One thread that ends runs which take too long or write too much; it sleeps while nothing runs."""
-
-    def __init__(self, disk_limit: int) -> None:
-        self._disk_limit = disk_limit
-        self._watched: list[_Watched] = []
-        self._changed = threading.Condition()
-        self._closed = False
-        self._thread: threading.Thread | None = None
-
-    def close(self) -> None:
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-        if self._thread is not None:
-            self._thread.join()
-
-    @contextlib.contextmanager
-    def watching(self, control: Control, folder: Path) -> Any:
-        now = time.monotonic()
-        deadline = now + control.timeout if control.timeout is not None else float("inf")
-        entry = _Watched(control, folder, deadline, now + _DISK_LOOK_SECONDS)
-        with self._changed:
-            if self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._watch, name="devnode-watchdog", daemon=True)
-                self._thread.start()
-            self._watched.append(entry)
-            self._changed.notify()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._watched.remove(entry)
-
-    def _watch(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._watched)
-                if self._closed:
-                    return
-                watched = list(self._watched)
-            now = time.monotonic()
-            for entry in watched:
-                if now >= entry.deadline:
-                    entry.control.interrupt(Interruption.TIMED_OUT)
-                elif now >= entry.disk_look:
-                    # Walking a large folder takes long; looks are spaced by ten times what the last one took.
-                    if _folder_size(entry.folder, self._disk_limit) > self._disk_limit:
-                        entry.control.interrupt(Interruption.DISK_FULL)
-                    took = time.monotonic() - now
-                    entry.disk_look = time.monotonic() + max(_WATCH_SECONDS, 10 * took)
-            with self._changed:
-                self._changed.wait_for(lambda: self._closed, timeout=_WATCH_SECONDS)
-
-
-def _folder_size(folder: Path, enough: int) -> int:
-    """Bytes on disk in a folder; stops counting beyond ``enough``. Links are not followed."""
-    total = 0
-    pending = [str(folder)]
-    while pending and total <= enough:
-        try:
-            with os.scandir(pending.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(entry.path)
-                    else:
-                        status = entry.stat(follow_symlinks=False)
-                        total += min(status.st_size, status.st_blocks * 512)
-        except OSError:
-            continue  # the program removed it meanwhile
-    return total

@@ -1,4 +1,4 @@
-"""An IPFS gateway over the node's own block store, and the local publisher's archives: what results are fetched from."""
+"""What results are fetched from: an IPFS gateway over the node's own blocks, and the local publisher's archives."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SNIFFED = 512
 
 
 class Gateway:
-    """``/ipfs/<cid>[/path]`` as kubo serves it: files with ranges, folders as listings; other formats are not served."""
+    """``/ipfs/<cid>[/path]`` as kubo serves it: files with ranges, folders as listings, no other formats."""
 
     def __init__(self, blocks: BlockStore) -> None:
         self._blocks = blocks
@@ -143,8 +143,9 @@ class Archives:
         return web.FileResponse(path, headers={"Content-Type": "application/gzip"})
 
 
-async def drop_archive_etag(request: web.Request, response: web.StreamResponse) -> None:
-    """A signal for archives: aiohttp sends an ETag with every file, the local publisher sends none."""
+async def drop_extra_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """A signal: aiohttp names itself everywhere and sends an ETag with every file; a node and its archives do not."""
+    response.headers.pop("Server", None)
     if request.path.startswith(ARCHIVES_PATH):
         response.headers.pop("ETag", None)
 

@@ -122,11 +122,6 @@ def string_map(value: Any, path: str) -> dict[str, str]:
     return {key: string(value[key], path) for key in sorted(value)}
 
 
-def string_list(value: Any, path: str) -> list[str]:
-    """A list of texts; absent is empty."""
-    return list_of(string)(value, path)
-
-
 def list_of(item: Decoder) -> Decoder:
     """A list of one kind; absent is empty."""
 
@@ -143,6 +138,9 @@ def list_of(item: Decoder) -> Decoder:
 def optional(inner: Decoder) -> Decoder:
     """An object that may be absent, told apart from an empty one."""
     return lambda value, path: None if value is None else inner(value, path)
+
+
+string_list = list_of(string)
 
 
 def struct(fields: Mapping[str, Decoder], expected: str = "struct") -> Decoder:

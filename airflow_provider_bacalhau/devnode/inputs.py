@@ -1,10 +1,11 @@
 """Bringing a job's inputs to where its program sees them.
 
-Two steps, as on a real node: :func:`measure` looks at an input before the node bids for the execution (this is where a wrong
-CID, an address that does not answer or a forbidden path is found), :func:`stage` brings it below the run's own root.
+Two steps, as on a real node: :meth:`Inputs.measure` looks at an input before the node bids for the execution (this is
+where a wrong CID, an address that does not answer or a forbidden path is found), :meth:`Inputs.stage` brings it below
+the run's own root.
 
-One deliberate difference: a CID that is not in the node's own store fails the execution at once. A real node asks the network
-for it and takes no other job for minutes.
+One deliberate difference: a CID that is not in the node's own store fails the execution at once. A real node asks the
+network for it and takes no other job for minutes.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import requests
 
 from airflow_provider_bacalhau.devnode import unixfs
 from airflow_provider_bacalhau.devnode.blocks import BlockStore
-from airflow_provider_bacalhau.devnode.engine import Control
+from airflow_provider_bacalhau.devnode.control import Control
 
 STORAGES = ("inline", "ipfs", "urldownload", "local", "localdirectory")
 DOWNLOAD_LIMIT = 1 << 30
@@ -98,7 +99,7 @@ class Inputs:
     def stage(self, source: Mapping[str, Any], stage: Stage, control: Control) -> None:
         """Bring an input to its target.
 
-        :raises InputError: it cannot be had any more; :raises .engine.InterruptedRunError: the run was ended.
+        :raises InputError: it cannot be had any more; :raises .control.InterruptedRunError: the run was ended.
         """
         control.check()
         kind, params = _kind_and_params(source)
@@ -163,7 +164,8 @@ class Inputs:
                 raise InputError(
                     f"{_SCAN}volume {text} does not exist and creation is not allowed",
                     ErrorCode="Bacalhau:",
-                    Hint="If you want the job to create the volume, set ReadWrite to true and CreateAs to one of [dir, file]",
+                    Hint="If you want the job to create the volume, set ReadWrite to true and CreateAs to one of "
+                    "[dir, file]",
                 )
             if create == "dir":
                 path.mkdir(parents=True)

@@ -7,22 +7,23 @@ specifications are the same job exactly when they are equal.
 
 from __future__ import annotations
 
-import ipaddress
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_bacalhau.devnode import godecode as go
-from airflow_provider_bacalhau.devnode.resources import parse_resources
+from airflow_provider_bacalhau.devnode.validation import (
+    normal_resources,
+    spec_config_problems,
+    stored_problems,
+    submission_problems,
+)
 
 RESERVED_META = "bacalhau.org/"
-JOB_TYPES = frozenset({"batch", "ops", "service", "daemon"})
 DEFAULT_RESOURCES = {"CPU": "500m", "Memory": "512Mb"}
 
 _NETWORKS = ("Default", "None", "Host", "Full", "HTTP", "Bridge")
-_DOMAIN = re.compile(r"\b([a-z0-9]+(-[a-z0-9]+)*\.)+[a-z]{2,}\b")
 
 
 class SpecError(ValueError):
@@ -144,7 +145,7 @@ def accept(job: Mapping[str, Any] | None) -> Accepted:
         "Labels": dict(job["Labels"]),
         "Tasks": [_task(job["Tasks"][0])],
     }
-    if problems := _stored_problems(spec["Tasks"][0]):
+    if problems := stored_problems(spec["Tasks"][0]):
         raise SpecError("\n".join(problems), stored=True)
     keeps_id = job["Type"] in {"service", "daemon"}
     return Accepted(spec, warnings, job["ID"] if keeps_id else "")
@@ -167,16 +168,10 @@ def _count(job: Mapping[str, Any]) -> int:
 
 
 def _warnings(job: Mapping[str, Any]) -> list[str]:
-    warnings = []
-    for key, word in (
-        ("State", "state"),
-        ("Revision", "revision"),
-        ("Version", "version"),
-        ("CreateTime", "create time"),
-        ("ModifyTime", "modify time"),
-    ):
-        if job[key]["StateType"] if key == "State" else job[key]:
-            warnings.append(f"job {word} is ignored when submitting a job")
+    ignored = {"Revision": "revision", "Version": "version", "CreateTime": "create time", "ModifyTime": "modify time"}
+    sent = ["state"] if job["State"]["StateType"] else []
+    sent += [word for key, word in ignored.items() if job[key]]
+    warnings = [f"job {word} is ignored when submitting a job" for word in sent]
     if job["ID"] and job["Type"] in {"batch", "ops"}:
         warnings.append("job ID is ignored when submitting a batch job")
     if len(job["Tasks"]) > 1:
@@ -187,193 +182,7 @@ def _warnings(job: Mapping[str, Any]) -> list[str]:
     return warnings
 
 
-# --- validation before anything is filled in -------------------------------------------------------------------------
-
-
-def submission_problems(job: Mapping[str, Any]) -> list[str]:
-    """Every reason to refuse a job as it was sent, in the server's words and order."""
-    kind, count = job["Type"], job["Count"] or 0
-    problems = []
-    if not kind:
-        problems.append("missing job type")
-    elif kind not in JOB_TYPES:
-        problems.append(f'invalid job type: "{kind}"')
-    if count < 0:
-        problems.append("job count must be >= 0")
-    if count > 1 and kind in {"daemon", "ops"}:
-        problems.append(f"{kind} jobs cannot specify count > 1 as they run on all matching nodes")
-    if not job["Tasks"]:
-        problems.append("missing job tasks")
-    for number, entry in enumerate(job["Constraints"], 1):
-        if found := _constraint_problems(entry):
-            problems.append(f"constraint {number} validation failed: " + "\n".join(found))
-    for task in job["Tasks"]:
-        if found := _task_problems(task):
-            problems.append(f"task {task['Name']} validation failed: " + "\n".join(found))
-    return problems
-
-
-def _constraint_problems(entry: Mapping[str, Any]) -> list[str]:
-    problems = [] if entry["Key"].strip() else ["selector key cannot be blank"]
-    values = entry["Values"]
-    if entry["Operator"] in {"in", "notin"}:
-        if not values:
-            problems.append("selector values cannot be empty for In or NotIn operators")
-    elif entry["Operator"] in {"exists", "!"}:
-        if values:
-            problems.append("selector values must be empty for Exists or KeyNotInImap operators")
-    elif len(values) != 1:
-        problems.append("selector values must have exactly one value for other operators")
-    return problems
-
-
-def _task_problems(task: Mapping[str, Any]) -> list[str]:
-    problems = []
-    if not task["Name"].strip():
-        problems.append("missing task name")
-    if "\0" in task["Name"]:
-        problems.append("task name cannot contain null characters")
-    problems += _env_problems(task["Env"])
-    problems += _wrapped("invalid engine", _spec_config_problems(task["Engine"]))
-    problems += _wrapped("invalid timeouts", _timeout_problems(task["Timeouts"]))
-    try:
-        parse_resources(_normal_resources(task["Resources"]))
-    except ValueError as error:
-        problems.append(f"invalid resources: {error}")
-    problems += _wrapped("invalid input sources", _input_problems(task["InputSources"]))
-    problems += _wrapped("invalid output", _output_problems(task["ResultPaths"]))
-    problems += _repeated(
-        task["InputSources"], {"Alias": "input source with alias", "Target": "input source with target"}
-    )
-    problems += _repeated(task["ResultPaths"], {"Name": "result path with name", "Path": "result path"})
-    problems += _wrapped("invalid network", _network_problems(task["Network"]))
-    return problems
-
-
-def _wrapped(prefix: str, problems: list[str]) -> list[str]:
-    return [f"{prefix}: " + "\n".join(problems)] if problems else []
-
-
-def _spec_config_problems(config: Mapping[str, Any] | None) -> list[str]:
-    if config is None:
-        return ["nil spec config"]
-    return [] if config["Type"].strip() else ["missing spec type"]
-
-
-def _env_problems(env: Mapping[str, str]) -> list[str]:
-    """The first wrong variable only, as the server does."""
-    for name, value in env.items():
-        if not name:
-            return ["environment variable name cannot be empty"]
-        if name != name.upper():
-            return [f"environment variable '{name}' must be uppercase"]
-        if not name[0].isalpha():
-            return [f"environment variable '{name}' must start with a letter"]
-        if not all(c.isalpha() or c.isdigit() or c == "_" for c in name):
-            return [f"environment variable '{name}' can only contain letters, numbers, and underscores"]
-        if name.startswith("BACALHAU_"):
-            return [f"environment variable '{name}' cannot start with BACALHAU_"]
-        if not value:
-            return [f"environment variable '{name}' cannot have empty value"]
-    return []
-
-
-def _timeout_problems(timeouts: Mapping[str, int]) -> list[str]:
-    problems = []
-    if timeouts["ExecutionTimeout"] < 0:
-        # The server shows the total timeout here, which is 0 when only the execution timeout is negative.
-        problems.append(f"invalid execution timeout value: {duration(timeouts['TotalTimeout'])}")
-    if timeouts["QueueTimeout"] < 0:
-        problems.append(f"invalid queue timeout value: {duration(timeouts['QueueTimeout'])}")
-    if timeouts["TotalTimeout"] < 0:
-        problems.append(f"invalid total timeout value: {duration(timeouts['TotalTimeout'])}")
-    return problems
-
-
-def _input_problems(sources: list[Mapping[str, Any]]) -> list[str]:
-    """The first wrong source only, as the server does."""
-    for source in sources:
-        problems = [] if source["Target"].strip() else ["input source is missing a target"]
-        problems += _wrapped("invalid input source", _spec_config_problems(source["Source"]))
-        if problems:
-            return problems
-    return []
-
-
-def _output_problems(paths: list[Mapping[str, Any]]) -> list[str]:
-    """The first wrong path only, as the server does."""
-    for entry in paths:
-        name, path = entry["Name"], entry["Path"]
-        problems = [] if name.strip() else ["missing name"]
-        if not path.strip():
-            problems.append("missing path")
-        elif not path.strip().startswith("/"):
-            problems.append(f"result path `{path}` must be absolute")
-        if problems:
-            return problems
-    return []
-
-
-def _repeated(entries: list[Mapping[str, Any]], words: Mapping[str, str]) -> list[str]:
-    seen: set[tuple[str, str]] = set()
-    for entry in entries:
-        for key, word in words.items():
-            value = entry[key]
-            if value and (key, value) in seen:
-                return [f"{word} '{value}' already exists"]
-            seen.add((key, value))
-    return []
-
-
-def _network_problems(network: Mapping[str, Any]) -> list[str]:
-    problems = []
-    if network["Domains"] and network["Type"] != "HTTP":
-        problems.append("domains can only be set for HTTP network mode")
-    for domain in network["Domains"]:
-        if not _DOMAIN.search(domain.strip().lower()) and not _is_address(domain):
-            problems.append(f'invalid domain "{domain}"')
-    if network["Ports"] and network["Type"] not in {"Host", "Bridge", "Full"}:
-        problems.append("ports can only be set for Host or Bridge network modes")
-    return problems
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _stored_problems(task: Mapping[str, Any]) -> list[str]:
-    problems = []
-    if task.get("ResultPaths") and not task["Publisher"]["Type"] and not task["Publisher"].get("Params"):
-        problems.append("publisher must be set if result paths are set")
-    timeouts = task["Timeouts"]
-    execution, queue, total = (timeouts.get(key, 0) for key in ("ExecutionTimeout", "QueueTimeout", "TotalTimeout"))
-    if total and execution + queue > total:
-        problems.append(
-            f"task timeouts validation failed: execution timeout {duration(execution or total)} and queue timeout "
-            f"{duration(queue)} should be less than total timeout {duration(total)}"
-        )
-    return [f"task {task['Name']} validation failed: " + "\n".join(problems)] if problems else []
-
-
-def duration(seconds: int) -> str:
-    """Seconds as Go words them: ``2s``, ``1m0s``, ``1h0m0s``."""
-    sign, rest = ("-", -seconds) if seconds < 0 else ("", seconds)
-    hours, rest = divmod(rest, 3600)
-    minutes, rest = divmod(rest, 60)
-    if hours:
-        return f"{sign}{hours}h{minutes}m{rest}s"
-    return f"{sign}{minutes}m{rest}s" if minutes else f"{sign}{rest}s"
-
-
 # --- normalisation and defaults --------------------------------------------------------------------------------------
-
-
-def _normal_resources(resources: Mapping[str, str]) -> dict[str, str]:
-    return {key: value.lower().replace(" ", "").replace("\n", "") for key, value in resources.items()}
 
 
 def _without_empty(entry: Mapping[str, Any], optional: tuple[str, ...]) -> dict[str, Any]:
@@ -393,7 +202,7 @@ def _input_source(source: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _task(task: Mapping[str, Any]) -> dict[str, Any]:
-    resources = _normal_resources(task["Resources"])
+    resources = normal_resources(task["Resources"])
     for key, value in DEFAULT_RESOURCES.items():
         resources[key] = resources[key] or value.lower()
     network = {**task["Network"], "Domains": [domain.strip().lower() for domain in task["Network"]["Domains"]]}
@@ -464,7 +273,7 @@ def _modernise_wasm(task: dict[str, Any]) -> None:
     modules += [(module, f"/wasm/imports/module_{number}.wasm") for number, module in enumerate(imports)]
     for module, default in modules:
         module["Target"] = module["Target"] or default
-        if _spec_config_problems(module["Source"]):
+        if spec_config_problems(module["Source"]):
             raise UnreadableParamsError("invalid module source")
         task["InputSources"].append(_input_source(module))
         if module is entry:

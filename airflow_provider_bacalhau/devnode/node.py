@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from aiohttp import web
 
@@ -21,7 +22,7 @@ from airflow_provider_bacalhau.devnode.blocks import BlockStore
 from airflow_provider_bacalhau.devnode.compute import ComputeNode, Workshop
 from airflow_provider_bacalhau.devnode.emulation import Emulation, emulation
 from airflow_provider_bacalhau.devnode.engine import WasmEngine
-from airflow_provider_bacalhau.devnode.gateway import Archives, Gateway, drop_archive_etag
+from airflow_provider_bacalhau.devnode.gateway import Archives, Gateway, drop_extra_headers
 from airflow_provider_bacalhau.devnode.inputs import Inputs
 from airflow_provider_bacalhau.devnode.orchestrator import Orchestrator
 from airflow_provider_bacalhau.devnode.publishers import Publishers
@@ -91,7 +92,7 @@ class NodeServer:
             self.data_dir = Path(tempfile.mkdtemp(prefix="bacalhau-devnode-"))
             stack.callback(shutil.rmtree, self.data_dir, ignore_errors=True)
         else:
-            self.data_dir = Path(self._wanted_dir).absolute()
+            self.data_dir = Path.cwd() / self._wanted_dir
             self.data_dir.mkdir(parents=True, exist_ok=True)
         store = Store(self.data_dir / "node.sqlite")
         stack.callback(store.close)
@@ -153,7 +154,7 @@ class NodeServer:
         app = web.Application(middlewares=[guard(self.emulation)], client_max_size=self.emulation.body_limit + 1)
         for part in (jobs, agent, Gateway(workshop.blocks), Archives(self.data_dir / "archives")):
             app.add_routes(part.routes())
-        app.on_response_prepare.append(drop_archive_etag)
+        app.on_response_prepare.append(drop_extra_headers)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handle_signals=False)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
@@ -222,7 +223,7 @@ class DevNode:
         """Folder of the node."""
         return self._server.data_dir
 
-    def start(self) -> DevNode:
+    def start(self) -> Self:
         """Start serving; done when it serves.
 
         :raises OSError: the port or the folder cannot be used.
@@ -240,7 +241,7 @@ class DevNode:
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
 
-    def __enter__(self) -> DevNode:
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(

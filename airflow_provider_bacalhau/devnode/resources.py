@@ -44,7 +44,7 @@ class Resources:
         return Resources(self.cpu * factor, int(self.memory * factor), int(self.disk * factor), int(self.gpu * factor))
 
     def fits(self, room: Resources) -> bool:
-        """No amount is larger than in ``room``. CPU is compared to a millionth of a core: sums of tenths are inexact."""
+        """No amount is larger than in ``room``; CPU to a millionth of a core, for sums of tenths are inexact."""
         return (
             self.cpu <= room.cpu + 1e-6
             and self.memory <= room.memory
@@ -58,7 +58,13 @@ class Resources:
 
     def as_json(self) -> dict[str, Any]:
         """Wire form; what is zero is left out."""
-        pairs = {"CPU": round(self.cpu, 6), "Memory": self.memory, "Disk": self.disk, "GPU": self.gpu}
+        cpu = round(self.cpu, 6)
+        pairs = {
+            "CPU": int(cpu) if cpu.is_integer() else cpu,
+            "Memory": self.memory,
+            "Disk": self.disk,
+            "GPU": self.gpu,
+        }
         return {key: value for key, value in pairs.items() if value}
 
 

@@ -1,12 +1,13 @@
 """What happens next to a job: a pure transition function on an injected clock.
 
-Nothing here runs, waits, stores or asks the time. A caller hands over the job with its executions, what happened, the time
-and the nodes as they are; the answer is a :class:`Change`: the new records, the events for the history, and what to
-do. The rules, their order and their words are those of the v1.9.3 orchestrator (its batch, ops and daemon schedulers and its
-message handler); the tests replay recorded histories of real nodes against them.
+Nothing here runs, waits, stores or asks the time. A caller hands over the job with its executions, what happened, the
+time and the nodes as they are; the answer is a :class:`Change`: the new records, the events for the history, and what
+to do. The rules, their order and their words are those of the v1.9.3 orchestrator (its batch, ops and daemon schedulers
+and its message handler); the tests replay recorded histories of real nodes against them.
 
 The life of an execution: made (*New*) → the node is asked and accepts (*AskForBidAccepted*) → approved, it runs
-(*BidAccepted*) → *Completed*, *Failed* or *Cancelled*. Executions of ops and daemon jobs are wanted from the start, without bid.
+(*BidAccepted*) → *Completed*, *Failed* or *Cancelled*. Executions of ops and daemon jobs are wanted from the start,
+without bid.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any
 
-from airflow_provider_bacalhau.devnode.jobspec import duration
 from airflow_provider_bacalhau.devnode.ranking import NodeView, Ranking, rank
 from airflow_provider_bacalhau.devnode.records import (
     ComputeState,
@@ -28,6 +28,7 @@ from airflow_provider_bacalhau.devnode.records import (
     RunOutput,
     Topic,
 )
+from airflow_provider_bacalhau.devnode.validation import duration
 
 SECOND = 1_000_000_000
 
@@ -344,7 +345,7 @@ class _Evaluation:
                 self.change.effects.append(Run(running))
 
     def _place(self, missing: list[int]) -> bool:
-        """Make executions for the missing partitions as far as nodes go. False when the job failed for want of nodes."""
+        """Make executions for the missing partitions as far as nodes go. False when the job failed for want of them."""
         ranking = rank(self.job, self.current, self.nodes, self.settings.oversubscription)
         if len(ranking.suitable) < len(missing):
             problem = _not_enough_nodes(len(missing), ranking)

@@ -1,7 +1,8 @@
 """Label selectors, as Kubernetes writes them and Bacalhau reads them.
 
-``k=v``, ``k==v``, ``k!=v``, ``k in (a,b)``, ``k notin (a)``, ``k``, ``!k``, ``k>1``, ``k<1``, joined by commas; all must match.
-Jobs are listed by them, and the constraints of a job are the same requirements against the labels of a node.
+``k=v``, ``k==v``, ``k!=v``, ``k in (a,b)``, ``k notin (a)``, ``k``, ``!k``, ``k>1``, ``k<1``, joined by commas; all
+must match. Jobs are listed by them, and the constraints of a job are the same requirements against the labels of a
+node.
 """
 
 from __future__ import annotations
@@ -48,9 +49,8 @@ class Requirement:
             raise SelectorError(f"{_quoted(self.operator)} is not a valid label selector operator")
         for value in self.values:
             if value and not _NAME.fullmatch(value):
-                raise SelectorError(
-                    f"values: Invalid value: {_quoted(value)}: a valid label must be an empty string or consist of alphanumeric characters"
-                )
+                complaint = "a valid label must be an empty string or consist of alphanumeric characters"
+                raise SelectorError(f"values: Invalid value: {_quoted(value)}: {complaint}")
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether a set of labels meets this one condition."""
@@ -159,13 +159,13 @@ class _Parser:
             raise _unexpected(self.peek(), "'('", in_requirement=True)
         values: list[str] = []
         while True:
-            token = self.take()
-            if token in {"", "("}:
-                raise _unexpected(token, "',', ')' or identifier", in_requirement=True)
-            if token == ")":
+            word = self.take()
+            if word in {"", "("}:
+                raise _unexpected(word, "',', ')' or identifier", in_requirement=True)
+            if word == ")":
                 return tuple(values) or ("",)
-            if token != ",":
-                values.append(token)
+            if word != ",":
+                values.append(word)
             elif self.peek() in {",", ")"}:
                 values.append("")
 

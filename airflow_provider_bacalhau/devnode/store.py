@@ -1,8 +1,8 @@
 """Jobs, versions, executions and history in one SQLite file.
 
 One thread (the node's event loop) writes and reads; a commit takes microseconds with the write-ahead log. What a
-specification holds is written once for each version, since inline inputs make it large; executions remember the state that
-their job had, not the whole of it. Rows are JSON texts beside the columns that are searched.
+specification holds is written once for each version, since inline inputs make it large; executions remember the state
+that their job had, not the whole of it. Rows are JSON texts beside the columns that are searched.
 """
 
 from __future__ import annotations
@@ -286,8 +286,11 @@ class Store:
         seen = record.pop("job")
         job = replace(
             self.job_version(job_id, job_version),
-            state=JobState(seen["state"]), message=seen["message"], revision=seen["revision"], modified=seen["modified"],
-        )  # fmt: skip
+            state=JobState(seen["state"]),
+            message=seen["message"],
+            revision=seen["revision"],
+            modified=seen["modified"],
+        )
         return Execution(
             **{
                 **record,

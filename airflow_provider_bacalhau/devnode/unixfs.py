@@ -1,9 +1,9 @@
-"""Files and folders as IPFS blocks, the way a Bacalhau node's IPFS client adds a result: the same bytes give the same CID.
+"""Files and folders as IPFS blocks, as a Bacalhau node's IPFS client adds a result: the same bytes give the same CID.
 
-The recipe: UnixFS in dag-pb, CIDv0 (sha2-256), no raw leaves, chunks of 262,144 bytes, balanced trees of at most
-174 links, links sorted by the bytes of their names, no mode or time, no wrapping folder. Hidden files are left out, empty folders
-kept. A symbolic link becomes a UnixFS link that holds its target; it is never followed. What is neither file, folder nor
-link is left out.
+The recipe: UnixFS in dag-pb, CIDv0 (sha2-256), no raw leaves, chunks of 262,144 bytes, balanced trees of at most 174
+links, links sorted by the bytes of their names, no mode or time, no wrapping folder. Hidden files are left out, empty
+folders kept. A symbolic link becomes a UnixFS link that holds its target; it is never followed. What is neither file,
+folder nor link is left out.
 
 Reading is the other way round, from a block store that is trusted to hold what its names say. Folders are written
 back without links, so that nothing that is written later can go through one.

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from airflow_provider_bacalhau.devnode.emulation import Emulation
 from airflow_provider_bacalhau.devnode.godecode import BodyError
@@ -64,8 +65,8 @@ def unknown_route() -> ApiError:
         code="NotFound",
         hint="The server version may be older than this CLI version and does not support the endpoint yet.",
         details={
-            "cli_usage": "If you are using the CLI, try updating your server to a newer version or check if the command "
-            "is supported in your server version."
+            "cli_usage": "If you are using the CLI, try updating your server to a newer version or check "
+            "if the command is supported in your server version."
         },
     )
 
@@ -96,7 +97,7 @@ def error_response(request: web.Request, error: ApiError) -> web.Response:
     return web.Response(status=error.status, headers=response.headers) if request.method == "HEAD" else response
 
 
-def guard(emulation: Emulation) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def guard(emulation: Emulation) -> Middleware:
     """The middleware around all routes: host check, size, headers, client version, errors."""
 
     @web.middleware

@@ -233,7 +233,7 @@ class OrchestratorRoutes:
         return json_response({"NextToken": "", "Items": results}, escape_html=False)
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
-        """As v1.9.3 for WebAssembly: an error frame and a close when there is nothing to follow, else no frame and no end."""
+        """As v1.9.3 for WebAssembly: an error frame when there is nothing to follow, else no frame and no end."""
         socket = web.WebSocketResponse(autoping=False)
         await socket.prepare(request)
         if problem := self._logs_problem(request):
