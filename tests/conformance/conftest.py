@@ -25,18 +25,22 @@ from .wire import Wire
 ENDPOINT = os.environ.get("BACALHAU_TEST_ENDPOINT", "").rstrip("/")
 GATEWAY = os.environ.get("BACALHAU_TEST_IPFS_GATEWAY", "").rstrip("/")
 
+WIDE = 3
+"""Compute nodes that a job of several executions is tried on."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(**capabilities): what the node under test must be able to do")
 
 
 @pytest.fixture(scope="session")
-def node() -> Iterator[NodeUnderTest]:
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeUnderTest]:
     """The node under test."""
     if ENDPOINT:
         yield NodeUnderTest.ask(ENDPOINT, GATEWAY)
         return
-    with _embedded() as found:
+    shared = tmp_path_factory.mktemp("shared")
+    with _embedded(allow_local_paths=[f"{shared}/*"]) as found:
         yield found
 
 
@@ -71,17 +75,41 @@ class _Awaited:
         self._runner.close()
 
 
-@pytest.fixture(scope="session", params=["sync", "async"])
-def client(request: pytest.FixtureRequest, node: NodeUnderTest) -> Iterator[Any]:
-    """Each client in turn."""
+@contextlib.contextmanager
+def _spoken_to(node: NodeUnderTest, how: str) -> Iterator[Any]:
     settings = ClientSettings(node.url, ipfs_gateway=node.gateway)
-    if request.param == "sync":
-        with BacalhauClient(settings) as sync_client:
-            yield sync_client
+    if how == "sync":
+        with BacalhauClient(settings) as client:
+            yield client
     else:
         awaited = _Awaited(settings)
         yield awaited
         awaited.end()
+
+
+@pytest.fixture(scope="session", params=["sync", "async"])
+def speaking(request: pytest.FixtureRequest) -> str:
+    """Each kind of client in turn."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def client(speaking: str, node: NodeUnderTest) -> Iterator[Any]:
+    """A client of the node under test."""
+    with _spoken_to(node, speaking) as found:
+        yield found
+
+
+@pytest.fixture
+def wide_jobs(speaking: str, node: NodeUnderTest) -> Iterator[Submitter]:
+    """Submits jobs to a network of at least three compute nodes: the one under test, or an embedded one made for it."""
+    if ENDPOINT and (reason := node.why_not(compute_nodes=WIDE)):
+        pytest.skip(reason)
+    with contextlib.ExitStack() as stack:
+        wide = node if len(node.nodes) >= WIDE else stack.enter_context(_embedded(nodes=WIDE))
+        submitter = Submitter(stack.enter_context(_spoken_to(wide, speaking)), wide.publisher)
+        yield submitter
+        submitter.clean_up()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import io
+import re
 import tarfile
 import time
 import uuid
@@ -170,6 +171,19 @@ def archive(url: str) -> dict[str, bytes | None]:
         for member in members:
             content = members.extractfile(member)
             found[member.name.removeprefix("./")] = content.read() if content else None
+    return found
+
+
+_NODES_WITH_A_REASON = re.compile(r"• (?:Node n-[0-9a-f]{8}|(?P<alike>\d+) of \d+ nodes): (?P<reason>.+)")
+
+
+def reasons(message: str) -> dict[str, int]:
+    """Why nodes cannot take a job, and how many say so; nodes that say the same share a line."""
+    found: dict[str, int] = {}
+    for line in message.splitlines()[1:]:
+        parts = _NODES_WITH_A_REASON.fullmatch(line)
+        assert parts, line
+        found[parts["reason"]] = found.get(parts["reason"], 0) + int(parts["alike"] or 1)
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,6 +25,7 @@ class NodeUnderTest:
     :param nodes: compute nodes that are connected and approved, as the API shows them.
     :param queue_backoff: seconds between two looks at a queued job.
     :param default_publisher: what batch jobs that name no publisher get; empty for none.
+    :param local_folder: a folder here whose folders jobs may read in place; empty for none.
     """
 
     url: str
@@ -31,6 +33,7 @@ class NodeUnderTest:
     nodes: tuple[Mapping[str, Any], ...]
     queue_backoff: float
     default_publisher: str
+    local_folder: str = ""
 
     @classmethod
     def ask(cls, url: str, gateway: str = "") -> NodeUnderTest:
@@ -44,7 +47,7 @@ class NodeUnderTest:
         )
         answer = requests.get(f"{url}/api/v1/agent/config", timeout=10)
         config = answer.json()["config"] if answer.ok else {}
-        return cls(url, gateway, ready, _queue_backoff(config), _default_publisher(config))
+        return cls(url, gateway, ready, _queue_backoff(config), _default_publisher(config), _local_folder(config))
 
     def why_not(
         self,
@@ -57,6 +60,7 @@ class NodeUnderTest:
         gateway: bool = False,
         same_machine: bool = False,
         no_default_publisher: bool = False,
+        local_folder: bool = False,
     ) -> str:
         """Why a test with these needs cannot be run here; empty when it can."""
         if engine and engine not in self.offers("ExecutionEngines"):
@@ -73,6 +77,8 @@ class NodeUnderTest:
             return "there is no IPFS gateway (BACALHAU_TEST_IPFS_GATEWAY)"
         if same_machine and urlsplit(self.url).hostname != "127.0.0.1":
             return "the node may be on another machine, which cannot reach a server of this one"
+        if local_folder and not self.local_folder:
+            return "the node shares no folder of this machine with its jobs"
         if no_default_publisher and self.default_publisher:
             return f"jobs that name no publisher get the publisher {self.default_publisher!r}"
         return ""
@@ -99,3 +105,12 @@ def _queue_backoff(config: Mapping[str, Any]) -> float:
 def _default_publisher(config: Mapping[str, Any]) -> str:
     task = config.get("JobDefaults", {}).get("Batch", {}).get("Task", {})
     return str(task.get("Publisher", {}).get("Type", ""))
+
+
+def _local_folder(config: Mapping[str, Any]) -> str:
+    """The first allowed pattern of the form ``/folder/*`` or ``/folder/**`` that names a folder of this machine."""
+    for entry in config.get("Compute", {}).get("AllowListedLocalPaths") or ():
+        folder, _, rest = entry.removesuffix(":rw").removesuffix(":ro").rpartition("/")
+        if rest in {"*", "**"} and Path(folder).is_dir():
+            return folder
+    return ""

@@ -50,9 +50,13 @@ def stripped() -> bytes:
     return _assemble('(module (memory (export "memory") 1) (func (export "_start")))')
 
 
-def writes(stdout: bytes = b"", stderr: bytes = b"") -> bytes:
-    """Writes one piece to stdout and one to stderr, each by a single call."""
-    at = 64
+def writes(*pieces: bytes) -> bytes:
+    """Writes each piece to stdout and to stderr, by a call of its own."""
+    at, places, calls = 64, {}, []
+    for piece in pieces:
+        places[at] = piece
+        calls += [f"(call $write (i32.const {stream}) (i32.const {at}) (i32.const {len(piece)}))" for stream in (1, 2)]
+        at += len(piece)
     return _program(
         f"""
         (func $write (param $stream i32) (param $at i32) (param $size i32)
@@ -60,11 +64,10 @@ def writes(stdout: bytes = b"", stderr: bytes = b"") -> bytes:
           (i32.store (i32.const 4) (local.get $size))
           (drop (call $fd_write (local.get $stream) (i32.const 0) (i32.const 1) (i32.const 8))))
         (func $main (export "_start")
-          (call $write (i32.const 1) (i32.const {at}) (i32.const {len(stdout)}))
-          (call $write (i32.const 2) (i32.const {at + len(stdout)}) (i32.const {len(stderr)}))
+          {" ".join(calls)}
           (call $proc_exit (i32.const 0)))
         """,
-        data={at: stdout + stderr},
+        data=places,
     )
 
 
@@ -130,6 +133,21 @@ def sleeps(seconds: int) -> bytes:
           (call $proc_exit (i32.const 0)))
         """
     )
+
+
+def grows(pages: int) -> bytes:
+    """Asks for more memory, in pages of 64 KiB; exits with 0 when it got it, with 1 when not."""
+    return _program(
+        f"""
+        (func $main (export "_start")
+          (call $proc_exit (i32.eq (memory.grow (i32.const {pages})) (i32.const -1))))
+        """
+    )
+
+
+def needs(pages: int) -> bytes:
+    """Has that much memory from its beginning, in pages of 64 KiB; returns."""
+    return _assemble(f'(module (memory (export "memory") {pages}) (func $main (export "_start")))')
 
 
 def traps() -> bytes:

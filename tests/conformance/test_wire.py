@@ -13,6 +13,7 @@ import pytest
 
 from . import programs
 from .jobs import busy, changed, exiting, job, unique
+from .node import NodeUnderTest
 from .wire import Wire
 
 pytestmark = pytest.mark.needs(engine="wasm", source="inline")
@@ -248,14 +249,13 @@ def test_history_objects(wire: Wire) -> None:
     ]
 
 
-def test_the_last_event_of_a_job_without_a_node_counts_them(wire: Wire) -> None:
+def test_the_last_event_of_a_job_without_a_node_counts_them(wire: Wire, node: NodeUnderTest) -> None:
     answer = wire.finish(exiting(0, queue_timeout=0, resources={"CPU": "10000"}))
     last = answer["History"]["Items"][-1]["Event"]
     assert (last["Topic"], last["Message"]) == ("Scheduling", answer["Job"]["State"]["Message"])
-    nodes = str(last["Message"].count("•"))
     assert last["Details"] == {
         "IsError": "true",
-        "NodesAvailable": nodes,
+        "NodesAvailable": str(len(node.nodes)),
         "NodesRequested": "1",
         "NodesSuitable": "0",
     }
