@@ -36,7 +36,7 @@ class Failure(Enum):
     """Why no answer came."""
 
     RESOLVE = "the host name cannot be resolved"
-    REFUSED = "nothing listens there"
+    REFUSED = "no connection could be made"
     TLS = "the TLS handshake failed"
     TIMEOUT = "the server did not answer in time"
     LOST = "the connection was lost"

@@ -90,6 +90,10 @@ class OrchestratorDialect:
             if error.status in {429, 500}:
                 raise
             raise _unclear(request, f"HTTP {error.status}") from error
+        except UnexpectedAnswer as error:
+            if error.status != 200:
+                raise
+            raise _unclear(request, "an answer that cannot be read") from error
         job_id = answer.text("JobID")
         if not job_id:
             raise _unclear(request, "an answer without a job id")

@@ -200,16 +200,15 @@ def _translate(error: Exception, host: str) -> TransportError:
         return TransportError(Failure.RESOLVE, sent=False, detail=detail)
     if isinstance(error, aiohttp.ClientSSLError):
         return TransportError(Failure.TLS, sent=False, detail=detail)
-    if isinstance(error, ssl.SSLError) or (isinstance(error, OSError) and "SSL" in str(error.strerror)):
-        return TransportError(
-            Failure.TLS, sent=True, detail=detail
-        )  # with TLS 1.3 a client may be refused after it sent
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return TransportError(Failure.TIMEOUT, sent=False, detail=detail)
-    if isinstance(
-        error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError | aiohttp.InvalidURL | UnicodeError
-    ):
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionResetError):
+        return TransportError(Failure.LOST, sent=False, detail=detail)  # in the TLS handshake
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError):
         return TransportError(Failure.REFUSED, sent=False, detail=detail)
+    if isinstance(error, OSError) and "SSL" in str(error.strerror):
+        # After the handshake: with TLS 1.3 a client without a certificate is refused when it has sent its request.
+        return TransportError(Failure.TLS, sent=True, detail=detail)
     if isinstance(error, TimeoutError):
         return TransportError(Failure.TIMEOUT, sent=True, detail=detail)
     return TransportError(Failure.LOST, sent=True, detail=detail)

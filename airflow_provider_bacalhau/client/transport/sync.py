@@ -46,7 +46,8 @@ class SyncTransport:
         self._lock = threading.Lock()
         session = requests.Session()
         session.trust_env = False  # it would also read netrc, and put what it finds there in place of our credentials
-        session.mount("https://", _TlsAdapter(settings))
+        self._tls = _TlsAdapter(settings)
+        session.mount("https://", self._tls)
         self._session = session
 
     def close(self) -> None:
@@ -117,6 +118,8 @@ class SyncTransport:
         seconds = request.timeout or self._settings.timeout
         headers = headers_of(request)
         proxy = proxy_for(url)
+        if url.startswith("https"):
+            self._tls.load()
         start = time.monotonic()
         body: Body | None = None
         try:
@@ -127,7 +130,7 @@ class SyncTransport:
                     if time.monotonic() > start + seconds:
                         raise TransportError(Failure.TIMEOUT, sent=True, detail=f"after {seconds:g} s")
                     body.take(chunk)
-        except (OSError, urllib3.exceptions.HTTPError, UnicodeError) as error:
+        except (OSError, urllib3.exceptions.HTTPError) as error:
             if body is not None and error is body.sink_error:
                 raise
             failed = _translate(error, self._settings.host if request.target.startswith("/") else "another host")
@@ -149,10 +152,10 @@ class SyncTransport:
     ) -> requests.Response:
         prepared = requests.Request(request.method, url, headers=headers, data=request.body, auth=_no_auth).prepare()
         prepared.url = url  # encoded once, by the operation
-        return self._session.send(
+        # Not Session.send: it reads the whole body of a redirection, however large, even when it is not to follow it.
+        return self._session.get_adapter(url).send(
             prepared,
             timeout=(min(CONNECT_TIMEOUT, seconds), seconds),
-            allow_redirects=False,
             stream=True,
             proxies={"http": proxy, "https": proxy} if proxy else {},
         )
@@ -166,12 +169,15 @@ class _TlsAdapter(HTTPAdapter):
         self._context: ssl.SSLContext | None = None
         super().__init__()
 
+    def load(self) -> None:
+        """Read the certificate files, at the first request that needs them."""
+        if self._context is None:
+            self._context = tls_context(self._settings)
+
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: object, cert: object = None
     ) -> Any:
         """Give connections the context of these settings; ``verify`` and ``cert`` are requests' own ways to do so."""
-        if self._context is None:
-            self._context = tls_context(self._settings)
         host, _ = super().build_connection_pool_key_attributes(request, verify=False)
         return host, {"ssl_context": self._context}
 
@@ -191,7 +197,7 @@ def _translate(error: Exception, host: str) -> TransportError:
     if isinstance(reason, Exception):
         cause = reason
     detail = f"{type(cause).__name__}, {host}"
-    if isinstance(cause, urllib3.exceptions.NameResolutionError | requests.exceptions.InvalidURL | UnicodeError):
+    if isinstance(cause, urllib3.exceptions.NameResolutionError | urllib3.exceptions.LocationValueError):
         return TransportError(Failure.RESOLVE, sent=False, detail=detail)
     if isinstance(error, requests.exceptions.SSLError) or isinstance(cause, urllib3.exceptions.SSLError):
         inner = cause.args[0] if cause.args else cause

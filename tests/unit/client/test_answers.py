@@ -173,7 +173,7 @@ def test_no_answer_is_said_without_the_query() -> None:
     error = unreachable(GET, TransportError(Failure.REFUSED, sent=False, detail="ConnectionError, host:1"))
     assert type(error) is errors.Unreachable
     assert str(error) == (
-        "No answer from the Bacalhau server: nothing listens there (ConnectionError, host:1)."
+        "No answer from the Bacalhau server: no connection could be made (ConnectionError, host:1)."
         " (GET /api/v1/orchestrator/jobs/j-1)"
         " Check host, port and TLS settings of the connection, and that the server is up."
     )

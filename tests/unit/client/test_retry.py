@@ -253,7 +253,7 @@ def test_what_never_left_is_sent_again_on_every_version(version: str) -> None:
     assert script.run(submitting(version)).job_id == "j-1"
 
 
-@pytest.mark.parametrize("body", [{}, {"JobID": ""}, {"JobID": None}])
+@pytest.mark.parametrize("body", [{}, {"JobID": ""}, {"JobID": None}, [], None, "<html>"])
 def test_a_submission_answered_without_an_id_is_unclear(body: object) -> None:
     with pytest.raises(SubmissionUnclear):
         Script.of(ok(body)).run(submitting("v1.9.3"))
