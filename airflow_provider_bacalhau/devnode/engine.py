@@ -4,7 +4,7 @@ What was measured and decided:
 
 * One engine for each run. Its epoch is the only thing that ends a busy program, and it ends every run of that engine.
 * The epoch does not end a call into the host, so ``poll_oneoff`` (sleeping) is replaced by one that waits on the
-  run's own event, and ``proc_exit`` by one that keeps codes above 125, which wasmtime's own does not.
+  run's own event, and ``proc_exit`` by one that keeps codes above 125 (:mod:`.wasi`).
 * Standard output and error go through pipes: a reader keeps what the limit allows and drains the rest.
 * Nothing limits what a program writes to its folders, so one watchdog thread looks at deadline, disk and stop requests
   of all runs every 20 ms; it sleeps while nothing runs.
@@ -26,7 +26,7 @@ import wasmtime
 from airflow_provider_bacalhau.devnode.control import Control, Watchdog
 from airflow_provider_bacalhau.devnode.modules import check_module, module_path
 from airflow_provider_bacalhau.devnode.outputs import Outputs
-from airflow_provider_bacalhau.devnode.wasi import ProgramExit, define_poll, define_proc_exit
+from airflow_provider_bacalhau.devnode.wasi import define_poll, define_proc_exit
 
 DISK_LIMIT = 1 << 30
 
@@ -111,35 +111,38 @@ class WasmEngine:
                     store.close()
 
     def _call(self, program: Program, control: Control, engine: wasmtime.Engine, store: wasmtime.Store) -> int:
+        linker = wasmtime.Linker(engine)
+        linker.define_wasi()
+        linker.allow_shadowing = True
+        define_poll(linker, control.event)
+        exited = define_proc_exit(linker, store)
         try:
-            linker = wasmtime.Linker(engine)
-            linker.define_wasi()
-            linker.allow_shadowing = True
-            define_poll(linker, control.event)
-            define_proc_exit(linker)
-            known = [_WASI]
-            for name in program.import_modules:
-                module = self._load(program, engine, name, "import")
-                instance = _instantiate(linker, store, module, f"failed to load import module {name}", known, control)
-                linker.define_instance(store, name, instance)
-                known.append(name)
-            name = program.entry_module
-            module = self._load(program, engine, name, "entry")
-            instance = _instantiate(linker, store, module, f"failed to load entry module {name}", known, control)
-            entry = instance.exports(store).get(program.entry)
-            if not isinstance(entry, wasmtime.Func):
-                raise ProgramError(f"unable to find the entrypoint '{program.entry}' in the WASM module")
-            wanted = len(entry.type(store).params)
-            if wanted:
-                raise ProgramError(f"expected {wanted} params, but passed 0")
-            _guarded(lambda: entry(store), control)
-        except ProgramExit as exit_:
-            code = exit_.code
-        else:
-            code = -1
+            _guarded(lambda: self._enter(program, linker, store, control), control)
+        except ProgramError:
+            if exited.code is None:
+                raise
         # A program that slept when it was interrupted may have come to its end since.
         control.check()
-        return code
+        return -1 if exited.code is None else exited.code
+
+    def _enter(self, program: Program, linker: wasmtime.Linker, store: wasmtime.Store, control: Control) -> None:
+        """Load the modules and call the entry function."""
+        known = [_WASI]
+        for name in program.import_modules:
+            module = self._load(program, linker.engine, name, "import")
+            instance = _instantiate(linker, store, module, f"failed to load import module {name}", known, control)
+            linker.define_instance(store, name, instance)
+            known.append(name)
+        name = program.entry_module
+        module = self._load(program, linker.engine, name, "entry")
+        instance = _instantiate(linker, store, module, f"failed to load entry module {name}", known, control)
+        entry = instance.exports(store).get(program.entry)
+        if not isinstance(entry, wasmtime.Func):
+            raise ProgramError(f"unable to find the entrypoint '{program.entry}' in the WASM module")
+        wanted = len(entry.type(store).params)
+        if wanted:
+            raise ProgramError(f"expected {wanted} params, but passed 0")
+        entry(store)
 
     def _load(self, program: Program, engine: wasmtime.Engine, name: str, role: str) -> wasmtime.Module:
         prefix = f"failed to load {role} module {name}: "

@@ -135,7 +135,8 @@ def accept(job: Mapping[str, Any] | None) -> Accepted:
         raise SpecError("\n".join(problems))
     warnings = _warnings(job)
     spec = {
-        "Name": job["Name"],
+        # A nameless job is named after its id before that is dropped, also after one that the client made up.
+        "Name": job["Name"] or job["ID"],
         "Namespace": job["Namespace"] or "default",
         "Type": job["Type"],
         "Priority": job["Priority"],

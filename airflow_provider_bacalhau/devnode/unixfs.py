@@ -63,6 +63,8 @@ class Cid:
 
         :raises InvalidCidError: no CID, or not one of sha2-256 over dag-pb or raw bytes.
         """
+        if "/" in text:  # libipld would read "/ipfs/<cid>", too
+            raise InvalidCidError(f"not a bare CID: {text}")
         try:
             decoded = libipld.decode_cid(text)
         except ValueError as error:

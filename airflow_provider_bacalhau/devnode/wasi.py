@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 import threading
 import time
+from dataclasses import dataclass
+from functools import cache
 
 import wasmtime
 
@@ -17,21 +19,46 @@ _SUCCESS, _INVALID = 0, 28
 _I32 = wasmtime.ValType.i32
 
 
-class ProgramExit(Exception):
-    """The program called ``proc_exit``."""
+# wasmtime's Python binding keeps the exception of a callback in one variable for the whole process, where runs in other
+# threads pick it up. So no callback raises: `proc_exit` notes the code and ends the program by a trap, in WebAssembly.
+_EXIT_SHIM = """
+(module
+  (import "devnode" "exiting" (func $exiting (param i32)))
+  (func (export "proc_exit") (param i32)
+    (call $exiting (local.get 0))
+    unreachable))
+"""
 
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
+
+@dataclass(slots=True)
+class ProgramExit:
+    """Whether a program called ``proc_exit``, and with which code (0 to 4294967295)."""
+
+    code: int | None = None
 
 
-def define_proc_exit(linker: wasmtime.Linker) -> None:
-    """Let ``proc_exit`` raise :class:`ProgramExit` with the whole code; wasmtime's own refuses codes above 125."""
+@cache
+def _exit_shim() -> bytes:
+    """Compiled once; the code fits every engine that can be interrupted."""
+    config = wasmtime.Config()
+    config.epoch_interruption = True
+    return bytes(wasmtime.Module(wasmtime.Engine(config), _EXIT_SHIM).serialize())
 
-    def proc_exit(code: int) -> None:
-        raise ProgramExit(code & 0xFFFFFFFF)
 
-    linker.define_func(_MODULE, "proc_exit", wasmtime.FuncType([_I32()], []), proc_exit)
+def define_proc_exit(linker: wasmtime.Linker, store: wasmtime.Store) -> ProgramExit:
+    """Let ``proc_exit`` keep the whole code; wasmtime's own refuses codes above 125.
+
+    :returns: where to look for the code when the program has ended, by a trap or otherwise.
+    """
+    seen = ProgramExit()
+
+    def exiting(code: int) -> None:
+        seen.code = code & 0xFFFFFFFF
+
+    linker.define_func("devnode", "exiting", wasmtime.FuncType([_I32()], []), exiting)
+    shim = linker.instantiate(store, wasmtime.Module.deserialize(linker.engine, _exit_shim()))
+    linker.define(store, _MODULE, "proc_exit", shim.exports(store)["proc_exit"])
+    return seen
 
 
 def define_poll(linker: wasmtime.Linker, interrupted: threading.Event) -> None:
