@@ -136,3 +136,9 @@ def serve() -> Iterator[Callable[[Callable[[str], Answer]], str]]:
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client tries again as often as ever, but at once."""
+    monkeypatch.setattr("airflow_provider_bacalhau.client.retry.FIRST_PAUSE", 0.001)

@@ -8,7 +8,8 @@ import logging
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from airflow.providers.common.compat.sdk import TaskDeferred
@@ -18,6 +19,9 @@ from airflow_provider_bacalhau.triggers.bacalhau import BacalhauJobTrigger
 MODES = ("worker", "triggerer")
 """Where a task waits: with ``deferrable=False``, or with ``deferrable=True``."""
 
+
+if TYPE_CHECKING:
+    from airflow_provider_bacalhau.client import BacalhauClient
 
 LOG = logging.getLogger("airflow.task")
 """Log of the tasks; by default Airflow 3 and 2 log in different ways, which pytest would have to tell apart."""
@@ -87,7 +91,14 @@ def _run_legs(operator: Any, ran: Ran) -> Any:
         trigger, method = deferred.trigger, deferred.method_name
     event = through_database(asyncio.run(first_event(stored(trigger))))
     ran.events.append(event)
-    return getattr(next_leg, method)(context_of(ran.ti), event=event)
+    return next_leg.resume_execution(method, {"event": event}, context_of(ran.ti))
+
+
+def submitted(client: BacalhauClient, job_spec: dict[str, Any]) -> str:
+    """The id of a job that no task has submitted."""
+    from airflow_provider_bacalhau.client.spec import read_job_spec
+
+    return client.submit(read_job_spec(job_spec, base=Path.cwd())).job_id
 
 
 async def first_event(trigger: Any) -> dict[str, Any]:

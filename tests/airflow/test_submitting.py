@@ -355,7 +355,9 @@ class TestRefusals:
         assert "'nowhere' is not defined" in str(ran.error)
 
 
-def test_a_server_that_is_away_may_be_back_for_the_next_try(connect: Connect, unused_port: int) -> None:
+def test_a_server_that_is_away_may_be_back_for_the_next_try(
+    connect: Connect, unused_port: int, impatient: None
+) -> None:
     connect("127.0.0.1", port=unused_port)
     ran: Ran = run_task(submit(job_spec=exits(0)))
     assert isinstance(ran.error, AirflowException)

@@ -22,15 +22,9 @@ from airflow_provider_bacalhau.triggers.bacalhau import BacalhauJobTrigger, chec
 
 from .conftest import Connect, Network
 from .programs import exits, sleeps
-from .running import LOG, first_event, stored, through_database
+from .running import LOG, first_event, stored, submitted, through_database
 
 ABSENT = "j-00000000-0000-4000-8000-000000000000"
-
-
-def submitted(network: Network, job_spec: dict[str, Any]) -> str:
-    from airflow_provider_bacalhau.client.spec import read_job_spec
-
-    return network.client.submit(read_job_spec(job_spec, base=Path.cwd())).job_id
 
 
 def watch(job_id: str, **arguments: Any) -> BacalhauJobTrigger:
@@ -50,14 +44,14 @@ def test_what_is_stored_of_it_is_small_and_names_the_connection_only() -> None:
 
 @pytest.mark.parametrize("code", [0, 3])
 def test_a_job_that_is_over_gives_one_event_whatever_came_of_it(network: Network, code: int) -> None:
-    job_id = submitted(network, exits(code))
+    job_id = submitted(network.client, exits(code))
     event = asyncio.run(first_event(watch(job_id)))
     assert event == {"status": "over", "job_id": job_id, "message": "", "permanent": False}
     assert check_event(through_database(event)) == event
 
 
 def test_the_deadline_gives_an_event_and_leaves_the_job(network: Network) -> None:
-    job_id = submitted(network, sleeps(30))
+    job_id = submitted(network.client, sleeps(30))
     event = asyncio.run(first_event(watch(job_id, deadline=time.time() + 0.5)))
     assert (event["status"], event["job_id"]) == ("timeout", job_id)
     assert "it is Running" in event["message"]
@@ -66,7 +60,7 @@ def test_the_deadline_gives_an_event_and_leaves_the_job(network: Network) -> Non
 
 
 def test_a_deadline_that_passed_while_nobody_watched_does_not_hide_a_job_that_is_over(network: Network) -> None:
-    job_id = submitted(network, exits(0))
+    job_id = submitted(network.client, exits(0))
     network.state(job_id)
     assert asyncio.run(first_event(watch(job_id, deadline=time.time() - 60)))["status"] == "over"
 
@@ -89,7 +83,7 @@ def test_a_restarting_server_is_waited_for(connect: Connect, tmp_path: Path, cap
 
     with DevNode(data_dir=tmp_path) as node, BacalhauClient(node.api) as client:
         port = int(node.api.rpartition(":")[2])
-        job_id = submitted(Network(node.api, "", client), exits(0))
+        job_id = submitted(client, exits(0))
         client.wait(job_id, deadline=time.time() + 20)  # a restart would fail a job that runs
     connect(node.api)
     events: list[dict[str, Any]] = []
@@ -106,7 +100,7 @@ def test_triggers_of_one_connection_share_a_client_and_close_it_before_the_last_
     from airflow_provider_bacalhau.client.transport import aio
 
     async def watch_all() -> None:
-        jobs = [submitted(network, sleeps(1)) for _ in range(3)]
+        jobs = [submitted(network.client, sleeps(1)) for _ in range(3)]
         runs = [watch(job_id).run() for job_id in jobs]
         pending = [asyncio.create_task(anext(run)) for run in runs]  # type: ignore[arg-type]  # it is a generator
         await asyncio.sleep(0.5)
@@ -122,7 +116,7 @@ def test_a_cancelled_trigger_leaves_nothing_open(network: Network) -> None:
     from airflow_provider_bacalhau.client.transport import aio
 
     async def cancel() -> None:
-        job_id = await asyncio.to_thread(submitted, network, sleeps(30))
+        job_id = await asyncio.to_thread(submitted, network.client, sleeps(30))
         task = asyncio.create_task(first_event(watch(job_id)))
         await asyncio.sleep(0.5)
         task.cancel()
@@ -136,7 +130,7 @@ def test_a_cancelled_trigger_leaves_nothing_open(network: Network) -> None:
 
 def test_it_logs_changes_of_state_and_not_each_look(network: Network, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    job_id = submitted(network, sleeps(1))
+    job_id = submitted(network.client, sleeps(1))
     looks = []
     with patch.object(BacalhauJobTrigger, "log", LOG), patch("asyncio.sleep", side_effect=_counting(looks)):
         asyncio.run(first_event(watch(job_id, poll_interval=0.1)))
@@ -182,7 +176,7 @@ def test_no_step_blocks_the_loop_however_slow_the_server(serve: Callable[..., st
 
     url = serve(answer)
     longest = []
-    for _ in range(3):
+    for _ in range(5):
         done = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(_WATCHED)],
             env={**os.environ, "AIRFLOW_CONN_BACALHAU_DEFAULT": f"bacalhau://{url}"},
