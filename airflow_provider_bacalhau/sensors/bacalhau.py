@@ -65,7 +65,7 @@ class BacalhauJobSensor(BaseSensorOperator):
         from airflow_provider_bacalhau.client.errors import ServerUnavailable, Unreachable
 
         hook = BacalhauHook(self.bacalhau_conn_id)
-        with translated(watching=True), hook.get_conn() as client:
+        with translated(others_job=True, in_sensor=True), hook.get_conn() as client:
             try:
                 job = client.get(self.job_id, namespace=self.namespace or "")
             except (Unreachable, ServerUnavailable) as error:
@@ -104,7 +104,7 @@ class BacalhauJobSensor(BaseSensorOperator):
         if told["status"] == "timeout":
             raise AirflowSensorTimeout(told["message"])
         hook = BacalhauHook(self.bacalhau_conn_id)
-        with translated(watching=True), hook.get_conn() as client:
+        with translated(others_job=True, in_sensor=True), hook.get_conn() as client:
             if told["status"] == "failed":
                 raise WatchFailed(told["message"], permanent=told["permanent"])
             push_job(context, hook, told["job_id"])
