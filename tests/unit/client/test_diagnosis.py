@@ -114,7 +114,8 @@ FAILED: list[tuple[str, str, str, FailureCategory, str]] = [
             "count 3: get",
             C.QUEUE_TIMEOUT,
             (
-                " waited in the queue for too long: not enough nodes to run job. requested: 2, available: 1, suitable: 0"
+                " waited in the queue for too long:"
+                " not enough nodes to run job. requested: 2, available: 1, suitable: 0"
                 f" (Node {node}: job rejected)."
             ),
         )
@@ -224,7 +225,8 @@ FAILED: list[tuple[str, str, str, FailureCategory, str]] = [
         "s3 no region: job",
         C.PUBLISH_FAILED,
         (
-            " failed: failed to publish s3 result: operation error S3: PutObject, resolve auth scheme: resolve endpoint:"
+            " failed: failed to publish s3 result: operation error S3: PutObject, resolve auth scheme:"
+            " resolve endpoint:"
             " endpoint rule error, Invalid region: region was not a valid DNS name."
         ),
     ),
