@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import textwrap
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -142,3 +146,65 @@ def serve() -> Iterator[Callable[[Callable[[str], Answer]], str]]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client tries again as often as ever, but at once."""
     monkeypatch.setattr("airflow_provider_bacalhau.client.retry.FIRST_PAUSE", 0.001)
+
+
+@dataclass(frozen=True)
+class TaskRun:
+    """What is left of a task of a DAG that ran.
+
+    :param xcoms: by key; those of this provider's tasks, and the return value.
+    """
+
+    state: str
+    xcoms: dict[str, Any]
+
+
+_LOCAL_BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
+_KEYS = ("return_value", "bacalhau_job_id", "job_url", "job_state", "exit_codes", "results", "cids", "failure_category")
+
+
+@pytest.fixture
+def run_dag(
+    airflow_database: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., dict[str, TaskRun]]:
+    """Runs a DAG file through Airflow, deferred tasks included, and gives its tasks: by id, or ``id[map index]``."""
+
+    import airflow
+
+    if airflow.__version__.startswith("2."):  # its sensors ask for the executor, which must go with SQLite
+        monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "SequentialExecutor")
+
+    def run(source: str | Path, **files: str) -> dict[str, TaskRun]:
+        if isinstance(source, Path):
+            path = source
+        else:
+            path = tmp_path / f"dag_{uuid.uuid4().hex}.py"
+            path.write_text(textwrap.dedent(source))
+        for name, content in files.items():
+            (path.parent / name.replace("_", ".")).write_text(content)
+        # Airflow 3 runs a DAG only if it finds it in its own folder.
+        bundle = {"name": "dags-folder", "classpath": _LOCAL_BUNDLE, "kwargs": {"path": str(path.parent)}}
+        monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps([bundle]))
+        module = _load(path)
+        tasks = {}
+        for ti in module.dag.test().get_task_instances():
+            name = ti.task_id if ti.map_index < 0 else f"{ti.task_id}[{ti.map_index}]"
+            pulled = {
+                key: ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=ti.map_index if ti.map_index >= 0 else None)
+                for key in _KEYS
+            }
+            # Airflow itself leaves an empty text for a link that leads nowhere.
+            xcoms = {key: value for key, value in pulled.items() if value not in (None, "")}
+            tasks[name] = TaskRun(str(ti.state), xcoms)
+        return tasks
+
+    return run
+
+
+def _load(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
