@@ -45,7 +45,6 @@ class SyncTransport:
         self._flights: dict[str, Future[Any]] = {}
         self._lock = threading.Lock()
         session = requests.Session()
-        session.trust_env = False  # it would also read netrc, and put what it finds there in place of our credentials
         self._tls = _TlsAdapter(settings)
         session.mount("https://", self._tls)
         self._session = session
@@ -150,9 +149,10 @@ class SyncTransport:
     def _send(
         self, request: Request, url: str, headers: dict[str, str], seconds: float, proxy: str | None
     ) -> requests.Response:
-        prepared = requests.Request(request.method, url, headers=headers, data=request.body, auth=_no_auth).prepare()
+        prepared = requests.Request(request.method, url, headers=headers, data=request.body).prepare()
         prepared.url = url  # encoded once, by the operation
-        # Not Session.send: it reads the whole body of a redirection, however large, even when it is not to follow it.
+        # Not the session's own methods: they put credentials of a netrc file in place of ours, keep cookies, and read
+        # the whole body of a redirection, however large, even when it is not to be followed.
         return self._session.get_adapter(url).send(
             prepared,
             timeout=(min(CONNECT_TIMEOUT, seconds), seconds),
@@ -183,11 +183,6 @@ class _TlsAdapter(HTTPAdapter):
 
     def cert_verify(self, conn: object, url: object, verify: object, cert: object) -> None:
         """Leave the connection with the context it has."""
-
-
-def _no_auth(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Without an ``auth``, requests takes credentials out of a netrc file, to public calls as well."""
-    return prepared
 
 
 def _translate(error: Exception, host: str) -> TransportError:
