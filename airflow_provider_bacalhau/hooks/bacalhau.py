@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from airflow_provider_bacalhau.client import AsyncBacalhauClient, BacalhauClient, ClientSettings
 
 DEFAULT_CONN_ID = "bacalhau_default"
+
+_TEST_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -123,10 +127,14 @@ class BacalhauHook(BaseHook):
             wrong.
         """
         from airflow_provider_bacalhau.client.errors import BacalhauError
+        from airflow_provider_bacalhau.client.operations import Operations
+        from airflow_provider_bacalhau.client.transport.sync import SyncTransport
 
         try:
-            with self.get_conn() as client:
-                greeting = client.greet()
+            settings = replace(self.settings.client, timeout=min(self.settings.client.timeout, _TEST_SECONDS))
+            # Not by a client: somebody waits for the answer, and it would try again for a minute.
+            with closing(SyncTransport(settings)) as transport:
+                greeting = transport.run(Operations(settings, time.time).greet())
         except BacalhauError as error:
             return False, str(error)
         if not greeting.nodes:
