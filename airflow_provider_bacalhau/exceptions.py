@@ -39,20 +39,21 @@ class BacalhauTaskFailedForGood(AirflowFailException):
 
 
 @contextmanager
-def translated(*, watching: bool = False) -> Iterator[None]:
+def translated(*, others_job: bool = False, in_sensor: bool = False) -> Iterator[None]:
     """Raise the client's errors as Airflow's.
 
-    :param watching: for a task that watches a job of another. There a failed job is final: no retry of the watcher
-        brings another. And what may go better next time goes on as the client's own error, since a sensor's
-        ``soft_fail`` would turn an ``AirflowException`` into a skip in its deferred mode, but not in the other.
+    :param others_job: whether another task submitted the job. A failed one is final then: no retry of this task brings
+        another.
+    :param in_sensor: whether what may go better next time goes on as the client's own error: a sensor's ``soft_fail``
+        would turn an ``AirflowException`` into a skip in its deferred mode, but not in the other.
     """
     from airflow_provider_bacalhau.client.errors import BacalhauError, JobFailed
 
     try:
         yield
     except BacalhauError as error:
-        if error.permanent or (watching and isinstance(error, JobFailed)):
+        if error.permanent or (others_job and isinstance(error, JobFailed)):
             raise BacalhauTaskFailedForGood(error) from error
-        if watching:
+        if in_sensor:
             raise
         raise BacalhauTaskFailed(error) from error

@@ -135,6 +135,7 @@ _CAUSES: tuple[_Cause, ...] = (
 _NO_NODE = re.compile(r"not enough nodes")
 _UNSUPPORTED = re.compile(r"does not support (\S+), only")
 _USED_UP = "job already executed on this node more than once"
+_MOST_CAUSES, _LONGEST_CAUSE = 50, 5000
 _SCHEDULING, _QUEUEING = "Scheduling", "Queueing"
 _REJECTED = {ExecutionState.ASK_FOR_BID_REJECTED, ExecutionState.BID_REJECTED}
 
@@ -257,7 +258,8 @@ def _causes(job: Job, executions: Sequence[Execution], history: Sequence[History
         if one.event.is_error and one.event.message and one.event.topic != _SCHEDULING
     ]
     said = [("", job.message)] if job.message and not _NO_NODE.search(job.message) else []
-    return [*events[:1], *failed, *events[1:], *said]
+    found = [*events[:1], *failed, *events[1:]][:_MOST_CAUSES] + said
+    return [(topic[:100], message[:_LONGEST_CAUSE]) for topic, message in found]
 
 
 def _coded(event: Event) -> str:

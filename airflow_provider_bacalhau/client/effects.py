@@ -2,8 +2,8 @@
 
 Everything that decides (which request comes next, what an answer means, whether to try again) is written once, as
 coroutines that await *effects*. They run without an event loop: a driver calls ``send()``, performs the effect that
-comes
-out, and sends the answer back in. :mod:`~airflow_provider_bacalhau.client.transport.sync` does so with ``requests``,
+comes out, and sends the answer back in. :mod:`~airflow_provider_bacalhau.client.transport.sync` does so with
+``requests``,
 :mod:`~airflow_provider_bacalhau.client.transport.aio` with ``aiohttp``; the tests do it with recorded answers.
 
 The rules that make this safe:
@@ -18,7 +18,7 @@ The rules that make this safe:
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
@@ -36,7 +36,7 @@ class Failure(Enum):
     """Why no answer came."""
 
     RESOLVE = "the host name cannot be resolved"
-    REFUSED = "nothing listens there"
+    REFUSED = "no connection could be made"
     TLS = "the TLS handshake failed"
     TIMEOUT = "the server did not answer in time"
     LOST = "the connection was lost"
@@ -193,8 +193,16 @@ async def with_requests(operation: Operation[T], handle: Callable[[Request], Ope
                 return done.value  # type: ignore[no-any-return]  # StopIteration is not generic
             answer, error = None, None
             try:
-                answer = await (handle(effect) if isinstance(effect, Request) else effect)
+                answer = await _performed(effect, handle)
             except TransportError as failed:
                 error = failed
     finally:
         operation.close()
+
+
+def _performed(effect: Effect, handle: Callable[[Request], Operation[Response]]) -> Awaitable[Any]:
+    if isinstance(effect, Request):
+        return handle(effect)
+    if isinstance(effect, Once):  # what it starts is an operation like any other
+        return Once(effect.key, lambda: with_requests(effect.make(), handle))
+    return effect

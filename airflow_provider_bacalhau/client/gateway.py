@@ -10,11 +10,13 @@ from dataclasses import replace
 from urllib.parse import quote, urljoin, urlsplit
 
 from airflow_provider_bacalhau.client.cid import normalise_cid
-from airflow_provider_bacalhau.client.dialects.answers import clean, unreachable
 from airflow_provider_bacalhau.client.effects import Failure, Request, Response, TransportError
 from airflow_provider_bacalhau.client.errors import ConfigurationError, ResultUnavailable, Unreachable
+from airflow_provider_bacalhau.client.reading import clean
 
 _SECONDS = 60.0
+_ENCODED = "%:/?#[]@!$&'()*+,;=~"
+"""What an address that is encoded already may hold besides letters, digits, ``-``, ``.`` and ``_``."""
 
 
 class Gateway:
@@ -57,9 +59,9 @@ class Gateway:
         :raises ConfigurationError: when no gateway is set.
         :raises ResultUnavailable: when there is no such file, or it is larger.
         """
-        return (await self._fetch("GET", cid, path, max_bytes=max_bytes)).body
+        return (await self._fetch("GET", cid, path, max_bytes=max_bytes, folders=False)).body
 
-    async def _fetch(self, method: str, cid: str, path: str, *, max_bytes: int) -> Response:
+    async def _fetch(self, method: str, cid: str, path: str, *, max_bytes: int, folders: bool = True) -> Response:
         if not self._url:
             raise ConfigurationError(
                 f"Reading {cid}/{path} needs an IPFS gateway, and the connection names none.",
@@ -67,14 +69,19 @@ class Gateway:
             )
         request = Request(
             method,
-            f"{self._url}/ipfs/{cid}/{quote(path.strip('/'))}",
+            f"{self._url}/ipfs/{quote(cid, safe='')}/{quote(path.strip('/'))}",
             headers={"Accept": "*/*"},
             timeout=_SECONDS,
             max_bytes=max_bytes,
         )
         response = await self._exchange(request)
         if response.status in {301, 302, 307, 308}:
-            response = await self._exchange(replace(request, target=self._redirected(request, response)))
+            target = self._redirected(request, response)
+            if not folders and urlsplit(target).path.endswith("/"):
+                raise ResultUnavailable(
+                    f"{cid}/{path} is a folder.", hint="Name a file in it, or give its CID to the next job."
+                )
+            response = await self._exchange(replace(request, target=target))
         if not response.ok:
             said = clean(response.text(), 200)
             raise ResultUnavailable(
@@ -93,14 +100,20 @@ class Gateway:
                     f"The file is larger than the {request.max_bytes:,} bytes that can be handed on as text.",
                     hint="Give its CID to the next job instead, or download it.",
                 ) from None
-            failed = unreachable(request, error)
             raise Unreachable(
-                failed.message.replace("Bacalhau server", "IPFS gateway"), hint="Check ipfs_gateway on the connection."
+                f"No answer from the IPFS gateway: {error}.",
+                hint="Check ipfs_gateway on the connection.",
+                method=request.method,
+                path=request.path,
             ) from None
 
     def _redirected(self, request: Request, response: Response) -> str:
-        target = urljoin(request.target, response.headers.get("location", ""))
-        if urlsplit(target)[:2] != urlsplit(self._url)[:2]:
+        try:
+            target = quote(urljoin(request.target, response.headers.get("location", "")), safe=_ENCODED)
+            is_elsewhere = urlsplit(target)[:2] != urlsplit(self._url)[:2]
+        except ValueError:
+            target, is_elsewhere = "", True
+        if is_elsewhere:
             raise ResultUnavailable(
                 "The IPFS gateway redirects to another host, which is not followed.",
                 hint="Set ipfs_gateway to the address that really serves; kubo redirects localhost, but not 127.0.0.1.",

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
+
+_LONGEST_TEXT = 2000
+_LATEST_TIME = 253_402_300_800  # the year 10000
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def clean(text: str, longest: int = _LONGEST_TEXT) -> str:
+    """A remote text made fit for a log line: control characters made visible, the length bounded."""
+    text = text.strip()
+    shown = _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text[: longest + 1])
+    return shown if len(text) <= longest else f"{shown[:longest]}… ({len(text)} characters)"
 
 
 class Fields:
@@ -33,13 +45,13 @@ class Fields:
         value = self.get(*names)
         return "" if value is None else str(value)
 
-    def number(self, *names: str, default: int = 0) -> int:
-        """That value as an integer."""
+    def number(self, *names: str) -> int | None:
+        """That value as an integer, or None when there is none."""
         value = self.get(*names)
         try:
             return int(value)
         except (TypeError, ValueError, OverflowError):
-            return default
+            return None
 
     def flag(self, *names: str) -> bool:
         """That value as a truth value; servers send booleans, event details the text ``true``."""
@@ -72,7 +84,7 @@ def seconds_of(value: object) -> float | None:
     :param value: unix nanoseconds (jobs, executions) or RFC 3339 text (events).
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return value / 1e9 if value > 0 else None
+        return value / 1e9 if 0 < value < _LATEST_TIME * 10**9 else None
     try:
         time = datetime.fromisoformat(str(value))
     except ValueError:

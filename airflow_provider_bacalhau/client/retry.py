@@ -1,10 +1,9 @@
 """When a request is sent again: one pure rule, and the coroutine that obeys it.
 
-What is behind it (on real nodes, and in the servers' code): a 500 is often an *answer* (a job that is already over,
-a spec that did not change), so only the server's own "Internal server error" to a GET is worth repeating; 429 is said
-before the
-handler runs and carries no Retry-After; 503 ``Server Timeout!`` is said while the handler may still be at work, so
-after a submission it settles nothing.
+What is behind it (on real nodes, and in the servers' code): a 500 is often an *answer* (a job that is already over, a
+spec that did not change), so only the server's own "Internal server error" to a GET is worth repeating; 429 is said
+before the handler runs and carries no Retry-After; 503 ``Server Timeout!`` is said while the handler may still be at
+work, so after a submission it settles nothing.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ def is_harmless_to_repeat(request: Request) -> bool:
 
 
 def pause_before_retry(request: Request, outcome: Response | TransportError, attempt: int) -> float | None:
-    """Seconds to wait before trying again, or None to let the outcome stand.
+    """The least seconds to wait before trying again, or None to let the outcome stand.
 
     :param request: what was sent.
     :param outcome: what came of it.
@@ -81,7 +80,7 @@ async def _send(request: Request) -> Response:
         pause = pause_before_retry(request, outcome, attempt)
         if pause is None:
             break
-        await Sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads clients, guards nothing
+        await Sleep(pause * random.uniform(1.0, 1.5))  # noqa: S311  # spreads clients, guards nothing
         if request.sink is not None:
             request.sink.truncate(0)
     if isinstance(outcome, TransportError):

@@ -60,7 +60,11 @@ class ClientSettings:
     on_secret: Callable[[str], object] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse files that are not there, before a library does so in the middle of a request."""
+        """Refuse what no library could use, before one of them says so in the middle of a request."""
+        if not 0 < self.timeout < float("inf"):
+            raise ConfigurationError(f"The connection's timeout is not a number of seconds: {self.timeout}.")
+        if self.ipfs_gateway:
+            _check_gateway(self.ipfs_gateway)
         for name in ("ca_file", "client_cert", "client_key"):
             path = getattr(self, name)
             if path and not Path(path).is_file():
@@ -73,6 +77,19 @@ class ClientSettings:
     def host(self) -> str:
         """Host and port, for logs and errors."""
         return urlsplit(self.url).netloc
+
+
+def _check_gateway(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.username is None and not parts.query
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigurationError(
+            "The connection's ipfs_gateway is not an address that can be used.",
+            hint="Give a URL without credentials, such as http://127.0.0.1:8080.",
+        )
 
 
 def api_address(host: str, port: int | None = None, *, use_tls: bool = False) -> str:
@@ -91,6 +108,10 @@ def api_address(host: str, port: int | None = None, *, use_tls: bool = False) ->
     if not host:
         raise ConfigurationError("The connection has no host.", hint="Give the name or the URL of the Bacalhau server.")
     is_url = "://" in host
+    if any(character.isspace() or not character.isprintable() for character in host):
+        raise ConfigurationError("The connection's host is not a host name, address or URL.")
+    if port is not None and not 0 <= port <= 65535:
+        raise ConfigurationError(f"The connection's port is not one: {port}.", hint="Give a number up to 65535.")
     if not is_url and host.count(":") > 1 and not host.startswith("["):
         host = f"[{host}]"
     try:

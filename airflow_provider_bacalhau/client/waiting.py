@@ -29,6 +29,7 @@ def poll_delay(age: float, interval: float, jitter: float) -> float:
     :param interval: the caller's ``poll_interval`` in seconds.
     :param jitter: 0 to 1; spreads waiters that began together.
     """
+    interval = max(interval, FIRST_DELAY)
     if age < YOUNG:
         delay = min(interval, max(FIRST_DELAY, age * _SHARE_OF_AGE))
         return delay * (1.0 + 0.2 * jitter)

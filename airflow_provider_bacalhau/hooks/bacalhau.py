@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
+from contextlib import closing
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from airflow_provider_bacalhau.client import AsyncBacalhauClient, BacalhauClient
 
 DEFAULT_CONN_ID = "bacalhau_default"
+
+_TEST_SECONDS = 5.0
 
 
 class BacalhauHook(BaseHook):
@@ -100,11 +105,17 @@ class BacalhauHook(BaseHook):
         :returns: whether it went well, and the version, the number of compute nodes and their engines; or what is
             wrong.
         """
+        from airflow_provider_bacalhau.client.auth import with_auth
         from airflow_provider_bacalhau.client.errors import BacalhauError
+        from airflow_provider_bacalhau.client.operations import Operations
+        from airflow_provider_bacalhau.client.transport.sync import SyncTransport
 
         try:
-            with self.get_conn() as client:
-                greeting = client.greet()
+            settings = replace(self.settings.client, timeout=min(self.settings.client.timeout, _TEST_SECONDS))
+            # Not by a client: somebody waits for the answer, and it would try again for a minute.
+            with closing(SyncTransport(settings)) as transport:
+                operations = Operations(settings, time.time)
+                greeting = transport.run(with_auth(operations.greet(), operations.auth))
         except BacalhauError as error:
             return False, str(error)
         if greeting.nodes is None:

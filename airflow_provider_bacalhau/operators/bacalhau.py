@@ -277,7 +277,7 @@ class BacalhauGetResultsOperator(BaseOperator):
         from airflow_provider_bacalhau.client.errors import ResultUnavailable
 
         hook = BacalhauHook(self.bacalhau_conn_id)
-        with translated(), hook.get_conn() as client:
+        with translated(others_job=True), hook.get_conn() as client:
             job = client.get(self.job_id, namespace=self.namespace or "")
             push_job(context, hook, job.id)
             if not job.state.is_terminal:

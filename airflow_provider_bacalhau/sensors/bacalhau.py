@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseSensorOperator, PokeReturnValue, conf
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout, BaseSensorOperator, PokeReturnValue, conf
 
 from airflow_provider_bacalhau.exceptions import translated
 from airflow_provider_bacalhau.hooks.bacalhau import DEFAULT_CONN_ID, BacalhauHook
@@ -17,7 +18,9 @@ from airflow_provider_bacalhau.triggers.bacalhau import BacalhauJobTrigger, chec
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_bacalhau.client import BacalhauClient, Job
+    from airflow_provider_bacalhau.client import BacalhauClient
+
+_GRACE = 60.0
 
 
 class BacalhauJobSensor(BaseSensorOperator):
@@ -53,58 +56,60 @@ class BacalhauJobSensor(BaseSensorOperator):
         self.deferrable = deferrable
         self._has_seen_job = False
 
-    def execute(self, context: Context) -> Any:
-        """Wait in this worker, or hand over to the triggerer unless the job is over already."""
-        if not self.deferrable:
-            return super().execute(context)
-        hook = BacalhauHook(self.bacalhau_conn_id)
-        with translated(watching=True), hook.get_conn() as client:
-            job = self._look(client)
-            if job.state.is_terminal:
-                return self._finish(context, hook, client, job.id)
-        self.defer(
-            # The sensor's own timeout is Airflow's to enforce; it arrives here as AirflowSensorTimeout.
-            timeout=timedelta(seconds=self.timeout),
-            trigger=BacalhauJobTrigger(
-                job_id=job.id, bacalhau_conn_id=self.bacalhau_conn_id, poll_interval=float(self.poke_interval)
-            ),
-            method_name="execute_complete",
-        )
-        return None
-
     def poke(self, context: Context) -> PokeReturnValue | bool:
-        """Look at the job once; a server that answered before may be away for a while."""
+        """Look at the job once; while it is not over, hand over to the triggerer where that is asked for.
+
+        The first look is the same in both modes and made by Airflow's own ``execute``, so ``soft_fail`` and its like
+        mean the same to both. A server that answered before may be away for a while.
+        """
         from airflow_provider_bacalhau.client.errors import ServerUnavailable, Unreachable
 
         hook = BacalhauHook(self.bacalhau_conn_id)
-        with translated(watching=True), hook.get_conn() as client:
+        with translated(others_job=True, in_sensor=True), hook.get_conn() as client:
             try:
-                job = self._look(client)
+                job = client.get(self.job_id, namespace=self.namespace or "")
             except (Unreachable, ServerUnavailable) as error:
                 if not self._has_seen_job:
                     raise
                 self.log.warning("Cannot look at job %s just now, trying on: %s", self.job_id, error)
                 return False
-            self._has_seen_job = True
-            if not job.state.is_terminal:
-                return False
-            return PokeReturnValue(is_done=True, xcom_value=self._finish(context, hook, client, job.id))
+            if not self._has_seen_job:
+                push_job(context, hook, job.id)
+                self._has_seen_job = True
+            if job.state.is_terminal:
+                return PokeReturnValue(is_done=True, xcom_value=self._finish(context, client, job.id))
+        if self.deferrable:
+            self._hand_over(job.id)
+        return False
+
+    def _hand_over(self, job_id: str) -> None:
+        self.defer(
+            # Airflow's own limit is the net, for when no triggerer is left to see the deadline pass: not every version
+            # raises a sensor's timeout at it.
+            timeout=timedelta(seconds=self.timeout + _GRACE),
+            trigger=BacalhauJobTrigger(
+                job_id=job_id,
+                bacalhau_conn_id=self.bacalhau_conn_id,
+                poll_interval=float(self.poke_interval),
+                deadline=time.time() + self.timeout,
+            ),
+            method_name="execute_complete",
+        )
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
         """Come back from the triggerer and judge the job."""
         from airflow_provider_bacalhau.client.errors import WatchFailed
 
         told = check_event(event)
+        if told["status"] == "timeout":
+            raise AirflowSensorTimeout(told["message"])
         hook = BacalhauHook(self.bacalhau_conn_id)
-        with translated(watching=True), hook.get_conn() as client:
-            if told["status"] != "over":
+        with translated(others_job=True, in_sensor=True), hook.get_conn() as client:
+            if told["status"] == "failed":
                 raise WatchFailed(told["message"], permanent=told["permanent"])
-            return self._finish(context, hook, client, told["job_id"])
+            push_job(context, hook, told["job_id"])
+            return self._finish(context, client, told["job_id"])
 
-    def _look(self, client: BacalhauClient) -> Job:
-        return client.get(self.job_id, namespace=self.namespace or "")
-
-    def _finish(self, context: Context, hook: BacalhauHook, client: BacalhauClient, job_id: str) -> str:
-        push_job(context, hook, job_id)
+    def _finish(self, context: Context, client: BacalhauClient, job_id: str) -> str:
         report_outcome(context, client.outcome(job_id), self.log, log_output=False)
         return job_id

@@ -45,17 +45,18 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         python = Path(sys.executable)
     else:
         python = folder / "venv" / "bin" / "python"
-        uv = [sys.executable, "-m", "uv", "--quiet"]
-        _run([*uv, "venv", "--python", sys.executable, folder / "venv"])
         requirements = [AIRFLOWS[request.param], request.getfixturevalue("wheel")]
-        _run([*uv, "pip", "install", "--python", python, *requirements])
+        # It is used once, so compiling all of it would not pay.
+        _run([ROOT / ".ci" / "venv", folder / "venv", "--no-compile-bytecode", *requirements])
     answer = folder / "report.json"
-    _run([python, REPORT, answer], cwd=folder, home=folder / "airflow")
+    _run([python, REPORT, answer], cwd=folder, AIRFLOW_HOME=str(folder / "airflow"))
     read: dict[str, Any] = json.loads(answer.read_text())
     return read
 
 
-def _run(command: list[str | Path], cwd: Path | None = None, home: Path | None = None) -> None:
-    environment = {**os.environ, "AIRFLOW_HOME": str(home)} if home else None
+def _run(command: list[str | Path], cwd: Path | None = None, **environment: str) -> None:
+    # With the tools of this environment: uv is one of them.
+    tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": tools, "PYTHON": sys.executable, **environment}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"

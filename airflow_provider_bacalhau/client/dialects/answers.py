@@ -1,9 +1,8 @@
 """From an unhappy answer to the error that a caller can act on: one pure function.
 
 Shapes read (reference: bacalhau-orchestrator-api §7, and the recordings): the ``APIError`` object of v1.5 and later,
-the
-web framework's ``{"message", "error"}`` of v1.4, the client-version check's ``{"Error"}``, JSON strings, plain text,
-and the HTML of proxies. Status alone does not tell: not-found and already-over also come as 500, v1.7 says every
+the web framework's ``{"message", "error"}`` of v1.4, the client-version check's ``{"Error"}``, JSON strings, plain
+text, and the HTML of proxies. Status alone does not tell: not-found and already-over also come as 500, v1.7 says every
 authorisation failure with 500, and a 404 may mean the job or the whole operation.
 """
 
@@ -13,7 +12,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from airflow_provider_bacalhau.client.effects import Request, Response, TransportError
+from airflow_provider_bacalhau.client.effects import Failure, Request, Response, TransportError
 from airflow_provider_bacalhau.client.errors import (
     BacalhauError,
     Conflict,
@@ -27,9 +26,8 @@ from airflow_provider_bacalhau.client.errors import (
     UnexpectedAnswer,
     Unreachable,
 )
-from airflow_provider_bacalhau.client.reading import Fields
+from airflow_provider_bacalhau.client.reading import Fields, clean
 
-_LONGEST_MESSAGE = 2000
 _UNCHANGED = re.compile(r"no changes detected for new job spec.*Job Id: '([^']+)'", re.DOTALL)
 _OVER = re.compile(
     r"cannot stop job in state |is in terminal state \w+ and cannot transition|already in a terminal state"
@@ -37,18 +35,19 @@ _OVER = re.compile(
 _MISSING = re.compile(r"job not found|bucket not found|execution not found|node not found|no job found", re.IGNORECASE)
 _UNAUTHORISED_V1_7 = re.compile(
     r"missing authorization header|authentication failed|does not have the required capability|unsupported authen"
+    r"|authorization not configured"
 )
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
-def clean(text: str, longest: int = _LONGEST_MESSAGE) -> str:
-    """A remote text made fit for a log line: control characters made visible, the length bounded."""
-    text = _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text.strip())
-    return text if len(text) <= longest else f"{text[:longest]}… ({len(text)} characters)"
-
-
-def unreachable(request: Request, error: TransportError) -> Unreachable:
-    """The error for a request that got no answer."""
+def unreachable(request: Request, error: TransportError) -> BacalhauError:
+    """The error for a request that got no answer that can be used."""
+    if error.failure is Failure.TOO_LARGE:
+        return UnexpectedAnswer(
+            f"The answer is larger than this client takes: {error.detail}",
+            hint="Ask for less at once.",
+            method=request.method,
+            path=request.path,
+        )
     return Unreachable(
         f"No answer from the Bacalhau server: {error}.",
         hint="Check host, port and TLS settings of the connection, and that the server is up.",
@@ -101,7 +100,8 @@ def error_of(request: Request, response: Response) -> BacalhauError:
     if status in {429, 502, 503, 504} or (status == 500 and not body.is_answer):
         return ServerUnavailable(f"The server cannot answer now{said}", hint="Try again later.", **facts)
     if status in {400, 403, 413, 415, 422, 500, 501}:
-        return RequestRefused(f"The server refused the request{said}", hint=body.hint, **facts)
+        hint = "Say https in the connection (use_tls)." if "to an HTTPS server" in body.message else body.hint
+        return RequestRefused(f"The server refused the request{said}", hint=hint, **facts)
     return UnexpectedAnswer(f"The server gave an answer that cannot be read{said}", **facts)
 
 
@@ -132,10 +132,15 @@ class _Body:
 
 
 def _missing(body: _Body, facts: dict[str, Any]) -> BacalhauError:
-    about_the_job = body.component in {"JobStore", "BoltDB"} or _MISSING.search(body.message)
-    if about_the_job:
+    is_about_a_thing = body.component in {"JobStore", "BoltDB"} or _MISSING.search(body.message)
+    if is_about_a_thing:
+        kind = (
+            found[1].lower()
+            if (found := re.match(r"(node|execution) not found", body.message, re.IGNORECASE))
+            else "job"
+        )
         return NotFound(
-            f"No such job on this network: {body.message}",
+            f"No such {kind} on this network: {body.message}",
             hint="Check the id, the namespace, and that the connection names the network the job was sent to.",
             **facts,
         )
@@ -172,6 +177,9 @@ def _not_bacalhau(facts: dict[str, Any]) -> UnexpectedAnswer:
 
 
 def _place(response: Response) -> str:
-    parts = urlsplit(response.headers.get("location", ""))
-    host = f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}" if parts.netloc else ""
+    try:
+        parts = urlsplit(response.headers.get("location", ""))
+    except ValueError:
+        return "an address that is none"
+    host = f"{parts.scheme or 'http'}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else ""
     return clean(host + parts.path, 200) or "nowhere"

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from airflow_provider_bacalhau.client.dialects.answers import clean, error_of, unreachable
+from airflow_provider_bacalhau.client.dialects.answers import error_of, unreachable
 from airflow_provider_bacalhau.client.dialects.detection import API
 from airflow_provider_bacalhau.client.dialects.dialect import Dialect, refuse_if_too_large
 from airflow_provider_bacalhau.client.dialects.versions import Capabilities, ServerVersion
@@ -34,7 +34,7 @@ from airflow_provider_bacalhau.client.facts import (
     StopOutcome,
     Submission,
 )
-from airflow_provider_bacalhau.client.reading import Fields
+from airflow_provider_bacalhau.client.reading import Fields, clean
 from airflow_provider_bacalhau.client.results import Result
 from airflow_provider_bacalhau.client.states import JobState
 
@@ -90,6 +90,10 @@ class OrchestratorDialect(Dialect):
             if error.status in {429, 500}:
                 raise
             raise _unclear(request, f"HTTP {error.status}") from error
+        except UnexpectedAnswer as error:
+            if error.status != 200:
+                raise
+            raise _unclear(request, "an answer that cannot be read") from error
         job_id = answer.text("JobID")
         if not job_id:
             raise _unclear(request, "an answer without a job id")
@@ -107,7 +111,10 @@ class OrchestratorDialect(Dialect):
         if (executions or history) and not self.can.included:
             return await self._gather(job_id, executions=executions, history=history)
         include = ",".join(word for word, wanted in (("executions", executions), ("history", history)) if wanted)
-        answer = await self._get(self._jobs(job_id, include=include, namespace=namespace))
+        target = self._jobs(job_id, include=include, namespace=namespace)
+        answer = await self._get(target)
+        if not answer.fields("Job").text("ID"):
+            raise _not_what_belongs_there(Request("GET", target), 200)
         return Job.read(
             answer.fields("Job"),
             executions=self._executions(answer.fields("Executions")) if executions else None,
@@ -148,19 +155,18 @@ class OrchestratorDialect(Dialect):
         answer = await self._get(self._jobs(**query))
         return Page(tuple(map(Job.read, answer.items("Items", "Jobs"))), answer.text("NextToken"))
 
-    async def stop(self, job_id: str, reason: str, *, namespace: str = "", timeout: float | None = None) -> StopOutcome:
+    async def stop(self, job_id: str, reason: str, *, namespace: str = "") -> StopOutcome:
         """Stop a job: ``DELETE /orchestrator/jobs/ID``; its state is Stopped at once, its programs end shortly after.
 
         :param job_id: full id.
         :param reason: kept in the job's history; read from a JSON body only (the query that the official SDK uses is
             dropped).
-        :param timeout: seconds for the exchange, when shorter than the connection's.
         :returns: what came of it. A job that is already over, or unknown, is an answer and no error.
         """
         body = json.dumps({"reason": reason}).encode()
-        target = self._jobs(job_id, namespace=namespace)
         try:
-            answer = await self._get(target, method="DELETE", headers=_JSON, body=body, timeout=timeout)
+            target = self._jobs(job_id, namespace=namespace)
+            answer = await self._get(target, method="DELETE", headers=_JSON, body=body)
         except NotFound:
             return StopOutcome.NOT_FOUND
         except JobOver as error:
@@ -281,7 +287,12 @@ class OrchestratorDialect(Dialect):
 
     @staticmethod
     def _jobs(*path: str, **query: str) -> str:
-        """Path and query below ``/orchestrator/jobs``; parts of the path are escaped, empty values are left out."""
+        """Path and query below ``/orchestrator/jobs``; parts of the path are escaped, empty values are left out.
+
+        :raises NotFound: for an id that would make it the path of something else, such as the list of all jobs.
+        """
+        if path and path[0] in {"", ".", ".."}:
+            raise NotFound(f"No job has the id {path[0]!r}; nothing was sent.", hint="Check where the id comes from.")
         target = "/".join([f"{API}/orchestrator/jobs", *(quote(part, safe="") for part in path)])
         filled = {key: value for key, value in query.items() if value}
         return f"{target}?{urlencode(filled)}" if filled else target
@@ -293,9 +304,8 @@ class OrchestratorDialect(Dialect):
         method: str = "GET",
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
-        timeout: float | None = None,
     ) -> Fields:
-        request = Request(method, target, headers=headers or {}, body=body, timeout=timeout)
+        request = Request(method, target, headers=headers or {}, body=body)
         try:
             return await self._exchange(request)
         except TransportError as error:
@@ -308,14 +318,18 @@ class OrchestratorDialect(Dialect):
             raise error_of(request, response)
         answer = response.json()
         if not isinstance(answer, Mapping):
-            raise UnexpectedAnswer(
-                "The server's answer is not the JSON object that belongs there",
-                hint="Check host and port of the connection, and whether a proxy answers in the server's place.",
-                method=request.method,
-                path=request.path,
-                status=response.status,
-            )
+            raise _not_what_belongs_there(request, response.status)
         return Fields(answer)
+
+
+def _not_what_belongs_there(request: Request, status: int) -> UnexpectedAnswer:
+    return UnexpectedAnswer(
+        "The server's answer is not the JSON object that belongs there",
+        hint="Check host and port of the connection, and whether a proxy answers in the server's place.",
+        method=request.method,
+        path=request.path,
+        status=status,
+    )
 
 
 def _unclear(request: Request, why: str) -> SubmissionUnclear:

@@ -96,7 +96,7 @@ class StorageSpec(WireModel):
     storage_source: Annotated[str, one_of(*SOURCES), gone(_SOURCES_GONE)]
     name: Text = ""
     cid: str = Field(default="", alias="CID")
-    url: str = Field(default="", alias="URL")
+    url: str = Field(default="", alias="URL", repr=False)  # may be signed, or a whole file
     s3: Annotated[S3StorageSpec | None, Section] = None
     source_path: str = ""
     read_write: bool | None = None

@@ -7,6 +7,7 @@ server.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import ssl
 import time
@@ -29,9 +30,8 @@ from airflow_provider_bacalhau.client.effects import (
     Sleep,
     TransportError,
 )
-from airflow_provider_bacalhau.client.errors import ConfigurationError
 from airflow_provider_bacalhau.client.settings import CONNECT_TIMEOUT, ClientSettings
-from airflow_provider_bacalhau.client.transport import CHUNK, Body, address, headers_of, proxy_for
+from airflow_provider_bacalhau.client.transport import CHUNK, Body, address, headers_of, proxy_for, tls_context
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +50,13 @@ class AsyncTransport:
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
         self._session: aiohttp.ClientSession | None = None
+        self._tls: ssl.SSLContext | None = None
         self._flights: dict[str, asyncio.Task[Any]] = {}
 
     async def close(self) -> None:
         """Close the session's connections."""
+        for flight in self._flights.values():
+            flight.cancel()
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -89,30 +92,39 @@ class AsyncTransport:
         flight = self._flights.get(effect.key)
         if flight is None:
             flight = self._flights[effect.key] = asyncio.create_task(self.run(effect.make()))
-            flight.add_done_callback(lambda _: self._flights.pop(effect.key, None))
+            flight.add_done_callback(functools.partial(self._landed, effect.key))
         # One waiter that is cancelled must not take the flight from the others.
         return await asyncio.shield(flight)
+
+    def _landed(self, key: str, flight: asyncio.Task[Any]) -> None:
+        del self._flights[key]
+        if not flight.cancelled():
+            flight.exception()  # all who waited may be gone, and asyncio complains of errors that nobody takes
 
     async def _exchange(self, request: Request) -> Response:
         url = address(self._settings.url, request.target)
         seconds = request.timeout or self._settings.timeout
         headers = headers_of(request)
-        session = await self._open()
+        proxy, context = proxy_for(url), await self._context(url)
+        body: Body | None = None
         start = time.monotonic()
         try:
-            async with session.request(
+            async with self._open().request(
                 request.method,
                 URL(url, encoded=True),
                 headers=headers,
                 data=request.body,
                 allow_redirects=False,
-                proxy=proxy_for(url),
+                proxy=proxy,
+                ssl=context,
                 timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=min(CONNECT_TIMEOUT, seconds)),
             ) as answer:
                 body = Body(request, answer.status, {key.lower(): value for key, value in answer.headers.items()})
                 async for chunk in answer.content.iter_chunked(CHUNK):
                     body.take(chunk)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
+            if body is not None and error is body.sink_error:
+                raise
             failed = _translate(error, self._settings.host if request.target.startswith("/") else "another host")
             log.debug("%s %s: %s", request.method, request.path, failed)
             raise failed from None
@@ -127,21 +139,26 @@ class AsyncTransport:
         )
         return response
 
-    async def _open(self) -> aiohttp.ClientSession:
+    def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            # Reading certificate files takes tens of milliseconds, which the triggerer's loop does not have.
-            try:
-                context = await asyncio.to_thread(_tls_context, self._settings)
-            except OSError as error:
-                raise ConfigurationError(
-                    f"The TLS files of the connection cannot be read ({type(error).__name__}).",
-                    hint="Check ca_file, client_cert and client_key.",
-                ) from None
-            if self._session is None:  # another waiter may have been faster
-                self._session = aiohttp.ClientSession(
-                    connector=aiohttp.TCPConnector(ssl=context, limit=MOST_CONNECTIONS), trust_env=False
-                )
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=MOST_CONNECTIONS),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                # A compressed body could grow beyond every bound before it is counted.
+                auto_decompress=False,
+                trust_env=False,
+            )
         return self._session
+
+    async def _context(self, url: str) -> ssl.SSLContext | bool:
+        if not url.startswith("https"):
+            return True
+        if self._tls is None:
+            # Reading certificate files takes tens of milliseconds, which the triggerer's loop does not have.
+            context = await asyncio.to_thread(tls_context, self._settings)
+            if self._tls is None:  # another waiter may have been faster, and connections are kept by context
+                self._tls = context
+        return self._tls
 
 
 @dataclass
@@ -179,29 +196,22 @@ async def release(settings: ClientSettings) -> None:
         await shared.transport.close()
 
 
-def _tls_context(settings: ClientSettings) -> ssl.SSLContext | bool:
-    if not settings.url.startswith("https") and not settings.ipfs_gateway.startswith("https"):
-        return True
-    context = ssl.create_default_context(cafile=settings.ca_file or None)
-    if not settings.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if settings.client_cert:
-        context.load_cert_chain(settings.client_cert, settings.client_key or None)
-    return context
-
-
 def _translate(error: Exception, host: str) -> TransportError:
     """The failure behind a library's error; its text is left out, since it may quote a signed address."""
     detail = f"{type(error).__name__}, {host}"
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
+    if isinstance(error, aiohttp.ClientConnectorDNSError | aiohttp.InvalidURL | UnicodeError):
         return TransportError(Failure.RESOLVE, sent=False, detail=detail)
-    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+    if isinstance(error, aiohttp.ClientSSLError):
         return TransportError(Failure.TLS, sent=False, detail=detail)
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return TransportError(Failure.TIMEOUT, sent=False, detail=detail)
-    if isinstance(error, aiohttp.ClientConnectorError):
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionResetError):
+        return TransportError(Failure.LOST, sent=False, detail=detail)  # in the TLS handshake
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError):
         return TransportError(Failure.REFUSED, sent=False, detail=detail)
+    if isinstance(error, OSError) and "SSL" in str(error.strerror):
+        # After the handshake: with TLS 1.3 a client without a certificate is refused when it has sent its request.
+        return TransportError(Failure.TLS, sent=True, detail=detail)
     if isinstance(error, TimeoutError):
         return TransportError(Failure.TIMEOUT, sent=True, detail=detail)
     return TransportError(Failure.LOST, sent=True, detail=detail)

@@ -1,0 +1,94 @@
+"""``python -m airflow_provider_bacalhau.devnode``: a node until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.util
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from airflow_provider_bacalhau.devnode import MISSING_EXTRA
+
+_EXIT_SECONDS = 0.8
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m airflow_provider_bacalhau.devnode",
+        description="A Bacalhau node in one process. Prints one JSON line when it serves.",
+    )
+    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 takes a free one")
+    parser.add_argument("--emulate", default="v1.9.3", metavar="VERSION", help="server version to play")
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="keep jobs and results here; without it they go with the node"
+    )
+    parser.add_argument("--nodes", type=int, default=1, metavar="N", help="compute nodes of the emulated network")
+    parser.add_argument(
+        "--queue-backoff", type=float, default=1.0, metavar="SECONDS", help="between two looks at a queued job"
+    )
+    parser.add_argument(
+        "--allow-local-path",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="host paths that jobs may read, with :rw at the end also write; can be repeated",
+    )
+    return parser.parse_args(arguments)
+
+
+async def serve(options: argparse.Namespace) -> None:
+    """Serve until a signal comes.
+
+    :raises ValueError: options that cannot be met; :raises OSError: a port or folder that cannot be used.
+    """
+    from airflow_provider_bacalhau.devnode.node import NodeServer
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    server = NodeServer(
+        emulate=options.emulate,
+        data_dir=options.data_dir,
+        nodes=options.nodes,
+        queue_backoff=options.queue_backoff,
+        port=options.port,
+        allow_local_paths=options.allow_local_path,
+    )
+    await server.start()
+    ready = {"api": server.url, "gateway": server.url, "emulates": server.emulation.version}
+    print(json.dumps(ready), flush=True)  # noqa: T201 - the one line that callers wait for
+    await stop.wait()
+    # A download that hangs in its socket cannot be ended; the process does not wait for it.
+    watchdog = threading.Timer(_EXIT_SECONDS, os._exit, (0,))
+    watchdog.daemon = True
+    watchdog.start()
+    await server.close()
+    watchdog.cancel()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    :returns: exit code.
+    """
+    options = parse(arguments)
+    if importlib.util.find_spec("wasmtime") is None:
+        print(MISSING_EXTRA, file=sys.stderr)  # noqa: T201 - a command line
+        return 2
+    try:
+        asyncio.run(serve(options))
+    except (ValueError, OSError) as error:
+        print(f"devnode: {error}", file=sys.stderr)  # noqa: T201 - a command line
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,278 @@
+"""The embedded node as a whole: what it is made of, and how it starts and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+import threading
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from airflow_provider_bacalhau.devnode.blocks import BlockStore
+from airflow_provider_bacalhau.devnode.compute import ComputeNode, Workshop
+from airflow_provider_bacalhau.devnode.emulation import Emulation, emulation
+from airflow_provider_bacalhau.devnode.engine import WasmEngine
+from airflow_provider_bacalhau.devnode.gateway import Archives, Gateway, drop_extra_headers
+from airflow_provider_bacalhau.devnode.inputs import Inputs
+from airflow_provider_bacalhau.devnode.orchestrator import Orchestrator
+from airflow_provider_bacalhau.devnode.publishers import Publishers
+from airflow_provider_bacalhau.devnode.resources import Resources
+from airflow_provider_bacalhau.devnode.routes.agent import AgentRoutes
+from airflow_provider_bacalhau.devnode.routes.errors import guard
+from airflow_provider_bacalhau.devnode.routes.orchestrator import OrchestratorRoutes
+from airflow_provider_bacalhau.devnode.scheduler import SECOND, Settings
+from airflow_provider_bacalhau.devnode.store import Store
+
+_MINIMUM_CPU = 4.0
+_SHARE = 0.8
+_SCANNERS = 4
+_RUNNERS = 256
+_ADDRESS = "127.0.0.1"
+
+
+class NodeServer:
+    """A node on the running event loop. Use :class:`DevNode` from ordinary code.
+
+    :param data_dir: folder that outlives the node; None for one that does not.
+    :param nodes: compute nodes of the emulated network.
+    :param queue_backoff: seconds between two looks at a queued job.
+    :param allow_local_paths: globs of host paths that jobs may read, with ``:rw`` at the end also write.
+    """
+
+    def __init__(
+        self,
+        *,
+        emulate: str = "v1.9.3",
+        data_dir: str | os.PathLike[str] | None = None,
+        nodes: int = 1,
+        queue_backoff: float = 1.0,
+        port: int = 0,
+        allow_local_paths: Sequence[str] = (),
+    ) -> None:
+        if nodes < 1:
+            raise ValueError("a network has at least one compute node")
+        if queue_backoff <= 0:
+            raise ValueError("queue_backoff is a positive number of seconds")
+        self.emulation: Emulation = emulation(emulate)
+        self._port = port
+        self._count = nodes
+        self._queue_backoff = queue_backoff
+        self._allowed = list(allow_local_paths)
+        self._temporary = data_dir is None
+        self._wanted_dir = data_dir
+        self._closing = contextlib.AsyncExitStack()
+        self.data_dir = Path()
+        self.url = ""
+
+    async def start(self) -> None:
+        """Serve.
+
+        :raises OSError: the port or the folder cannot be used.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            await self._start(stack)
+            self._closing = stack.pop_all()
+
+    async def close(self) -> None:
+        """End everything that runs and stop serving; programs are stopped, not waited for."""
+        await self._closing.aclose()
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        if self._wanted_dir is None:
+            self.data_dir = Path(tempfile.mkdtemp(prefix="bacalhau-devnode-"))
+            stack.callback(shutil.rmtree, self.data_dir, ignore_errors=True)
+        else:
+            self.data_dir = Path.cwd() / self._wanted_dir
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+        store = Store(self.data_dir / "node.sqlite")
+        stack.callback(store.close)
+        workshop = self._workshop(stack)
+        orchestrator = self._orchestrator(store, workshop)
+        stack.callback(orchestrator.close)
+        await self._serve(stack, orchestrator, store, workshop)
+        orchestrator.resume()
+
+    def _workshop(self, stack: contextlib.AsyncExitStack) -> Workshop:
+        runs = self.data_dir / "runs"
+        shutil.rmtree(runs, ignore_errors=True)
+        blocks = BlockStore(self.data_dir / "blocks")
+        engine = WasmEngine()
+        stack.callback(engine.close)
+        pools = [
+            ThreadPoolExecutor(size, thread_name_prefix=f"devnode-{name}")
+            for name, size in (("scan", _SCANNERS), ("run", _RUNNERS))
+        ]
+        for pool in pools:
+            stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+        return Workshop(
+            engine=engine,
+            inputs=Inputs(blocks, self._allowed),
+            publishers=Publishers(blocks, self.data_dir / "archives"),
+            emulation=self.emulation,
+            folder=runs,
+            blocks=blocks,
+            scanners=pools[0],
+            runners=pools[1],
+        )
+
+    def _orchestrator(self, store: Store, workshop: Workshop) -> Orchestrator:
+        ids = [store.meta(f"node-{number}", lambda: f"n-{uuid.uuid4()}") for number in range(self._count)]
+        meta = {
+            "bacalhau.org/orchestrator.id": ids[0],
+            "bacalhau.org/requester.id": ids[0],
+            "bacalhau.org/server.instance.id": hashlib.sha256(ids[0].encode()).hexdigest(),
+        }
+        settings = Settings(round(self._queue_backoff * SECOND), self.emulation.oversubscription)
+        orchestrator = Orchestrator(store, settings, meta)
+        capacity = host_capacity(self.data_dir)
+        loop = asyncio.get_running_loop()
+        for node_id in ids:
+            orchestrator.connect(ComputeNode(node_id, capacity, workshop, orchestrator.reports, loop))
+        return orchestrator
+
+    async def _serve(
+        self, stack: contextlib.AsyncExitStack, orchestrator: Orchestrator, store: Store, workshop: Workshop
+    ) -> None:
+        jobs = OrchestratorRoutes(orchestrator, store, self.emulation)
+        agent = AgentRoutes(
+            orchestrator,
+            self.emulation,
+            queue_backoff=self._queue_backoff,
+            data_dir=str(self.data_dir),
+            allowed_paths=self._allowed,
+        )
+        app = web.Application(middlewares=[guard(self.emulation)], client_max_size=self.emulation.body_limit + 1)
+        for part in (jobs, agent, Gateway(workshop.blocks), Archives(self.data_dir / "archives")):
+            app.add_routes(part.routes())
+        app.on_response_prepare.append(drop_extra_headers)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handle_signals=False)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        site = web.TCPSite(runner, _ADDRESS, self._port)
+        await site.start()
+        port = runner.addresses[0][1]
+        self.url = f"http://{_ADDRESS}:{port}"
+        jobs.base, agent.port = self.url, port
+
+
+class DevNode:
+    """A Bacalhau node in this process, served on 127.0.0.1 by a thread of its own.
+
+    ::
+
+        with DevNode() as node:
+            client = BacalhauClient(node.api)
+
+    :param emulate: the server version to play.
+    :param data_dir: folder for jobs, blocks and archives, which a later node on it finds again; without it they go with
+        the node.
+    :param nodes: compute nodes of the emulated network; a job of ``Count`` N needs N of them.
+    :param queue_backoff: seconds between two looks at a queued job (60 on a real node); shown in ``/agent/config``.
+    :param port: 0 for a free one.
+    :param allow_local_paths: globs of host paths that jobs may read through ``local`` and ``localDirectory`` inputs;
+        with ``:rw`` at the end also write.
+    :raises ValueError: a version that cannot be emulated, or no compute node.
+    """
+
+    def __init__(
+        self,
+        *,
+        emulate: str = "v1.9.3",
+        data_dir: str | os.PathLike[str] | None = None,
+        nodes: int = 1,
+        queue_backoff: float = 1.0,
+        port: int = 0,
+        allow_local_paths: Sequence[str] = (),
+    ) -> None:
+        self._server = NodeServer(
+            emulate=emulate,
+            data_dir=data_dir,
+            nodes=nodes,
+            queue_backoff=queue_backoff,
+            port=port,
+            allow_local_paths=allow_local_paths,
+        )
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._thread = threading.Thread(target=self._main, name="devnode", daemon=True)
+
+    @property
+    def api(self) -> str:
+        """Address of the API, without a path."""
+        return self._server.url
+
+    @property
+    def gateway(self) -> str:
+        """Address of the IPFS gateway, without a path."""
+        return self._server.url
+
+    @property
+    def data_dir(self) -> Path:
+        """Folder of the node."""
+        return self._server.data_dir
+
+    def start(self) -> Self:
+        """Start serving; done when it serves.
+
+        :raises OSError: the port or the folder cannot be used.
+        """
+        self._thread.start()
+        self._ready.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+        return self
+
+    def close(self) -> None:
+        """End everything that runs and stop serving. Closing twice does nothing."""
+        if self._loop is not None and self._stop is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _main(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            await self._server.start()
+        except BaseException as failure:  # noqa: BLE001 - it is raised again in the thread that waits
+            self._failure = failure
+            return
+        finally:
+            self._ready.set()
+        await self._stop.wait()
+        await self._server.close()
+
+
+def host_capacity(folder: Path) -> Resources:
+    """What each emulated compute node has to give: 80 % of the machine, as a real node takes, and at least four cores.
+
+    Programs on a laptop are small and many; a machine of two cores would otherwise run three at a time.
+    """
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Resources(
+        cpu=round(max(_MINIMUM_CPU, _SHARE * (os.cpu_count() or 1)), 2),
+        memory=int(_SHARE * memory),
+        disk=int(_SHARE * shutil.disk_usage(folder).free),
+    )

@@ -1,0 +1,191 @@
+"""Errors as v1.9.3 answers them, and what it does to every request before a handler sees it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import secrets
+import string
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from airflow_provider_bacalhau.devnode.emulation import Emulation
+from airflow_provider_bacalhau.devnode.godecode import BodyError
+from airflow_provider_bacalhau.devnode.store import AmbiguousError, NotFoundError
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+API = "/api/v1/"
+_SEMVER = re.compile(r"v?(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?")
+_UNKNOWN_VERSIONS = {"", "v0.0.0", "v0.0.0-xxxxxxx"}
+_LOCAL_HOSTS = {"127.0.0.1", "localhost"}
+
+
+class ApiError(Exception):
+    """An answer that is an error.
+
+    :param component: the part of the server that complains.
+    :param code: the server's error code; not the status.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str = "InternalError",
+        component: str = "APIServer",
+        hint: str = "",
+        details: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.component = component
+        self.hint = hint
+        self.details = details or {}
+
+
+def internal_error() -> ApiError:
+    """What the server answers when it does not want to say more."""
+    return ApiError(500, "Internal server error", component="Unknown")
+
+
+def unknown_route() -> ApiError:
+    """No such path, or no such method on it."""
+    return ApiError(
+        404,
+        "The requested resource/URL was not found.",
+        code="NotFound",
+        hint="The server version may be older than this CLI version and does not support the endpoint yet.",
+        details={
+            "cli_usage": "If you are using the CLI, try updating your server to a newer version or check "
+            "if the command is supported in your server version."
+        },
+    )
+
+
+def json_response(content: Any, status: int = 200, *, escape_html: bool = True) -> web.Response:
+    """A JSON answer as Go writes it: no blanks, a newline at the end, ``<``, ``>`` and ``&`` escaped."""
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
+    if escape_html:
+        text = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    body = (text + "\n").encode("utf-8", "surrogatepass")
+    return web.Response(body=body, status=status, headers={"Content-Type": "application/json"})
+
+
+def error_response(request: web.Request, error: ApiError) -> web.Response:
+    """An APIError body."""
+    body: dict[str, Any] = {
+        "Status": error.status,
+        "Message": str(error),
+        "RequestID": request.headers.get("X-Request-ID", ""),
+        "Code": error.code,
+        "Component": error.component,
+    }
+    if error.hint:
+        body["Hint"] = error.hint
+    if error.details:
+        body["Details"] = error.details
+    response = json_response(body, error.status)
+    return web.Response(status=error.status, headers=response.headers) if request.method == "HEAD" else response
+
+
+def guard(emulation: Emulation) -> Middleware:
+    """The middleware around all routes: host check, size, headers, client version, errors."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        host = request.headers.get("Host", "").rpartition(":")[0] or request.headers.get("Host", "")
+        if host not in _LOCAL_HOSTS:
+            # A page in a browser could otherwise reach the node under a name of its own (DNS rebinding).
+            return web.Response(status=403, text="this node answers to 127.0.0.1 and localhost only\n")
+        if not _is_api(request.path):
+            return await _answered(request, handler)
+        request_id = request.headers.get("X-Request-ID") or _random_id()
+        if request.method == "OPTIONS":
+            return web.Response(status=204, headers={"Vary": "Origin"})
+        try:
+            _check_body(request, emulation)
+        except ApiError as error:
+            response: web.StreamResponse = error_response(request, error)
+        else:
+            response = _check_version(request, emulation) or await _answered(request, handler)
+            if not response.prepared:
+                response.headers.update(emulation.headers)
+        if not response.prepared:
+            response.headers["Vary"] = "Origin"
+            response.headers["X-Request-Id"] = request_id
+        return response
+
+    return middleware
+
+
+def _is_api(path: str) -> bool:
+    return path.startswith(API) or path in {"/", "/version", "/livez"}
+
+
+async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except ApiError as error:
+        return error_response(request, error)
+    except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
+        return error_response(request, unknown_route())
+    except web.HTTPRequestEntityTooLarge:
+        return error_response(request, ApiError(413, "Request Entity Too Large"))
+    except web.HTTPException:
+        raise
+    except NotFoundError as error:
+        return error_response(request, ApiError(404, str(error), code="NotFound", component="JobStore"))
+    except AmbiguousError as error:
+        ambiguous = ApiError(500, str(error), code="MultipleJobsFound", component="JobStore", hint="Use full job ID")
+        return error_response(request, ambiguous)
+    except BodyError as error:
+        return error_response(request, ApiError(400, str(error)))
+    except Exception:  # the client gets a 500 as from a real server, the reader of the log gets the reason
+        log.exception("%s %s failed", request.method, request.path)
+        return error_response(request, internal_error())
+
+
+def _check_body(request: web.Request, emulation: Emulation) -> None:
+    if request.content_length is None and request.headers.get("Transfer-Encoding"):
+        raise ApiError(
+            500,
+            "unexpected authorization error",
+            component="Authorizer",
+            hint="Please check orchestrator logs for more details",
+        )
+    if (request.content_length or 0) > emulation.body_limit:
+        raise ApiError(413, "Request Entity Too Large")
+
+
+def _check_version(request: web.Request, emulation: Emulation) -> web.Response | None:
+    announced = request.headers.get("X-Bacalhau-Git-Version", "")
+    if announced in _UNKNOWN_VERSIONS:
+        return None
+    match = _SEMVER.fullmatch(announced)
+    if match is None:
+        return json_response({"Error": f"Invalid client version {announced}"}, 400)
+    version = tuple(int(part or 0) for part in match.groups())
+    if version >= tuple(int(part) for part in emulation.minimum_client.split(".")):
+        return None
+    return json_response(
+        {
+            "Error": "Client version is outdated. Update your client",
+            "MinVersion": emulation.minimum_client,
+            "ClientVersion": ".".join(str(part) for part in version),
+            "ServerVersion": emulation.version.removeprefix("v"),
+        },
+        403,
+    )
+
+
+def _random_id() -> str:
+    return "".join(secrets.choice(string.ascii_letters) for _ in range(32))

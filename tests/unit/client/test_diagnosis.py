@@ -1,0 +1,475 @@
+"""Why a job did not succeed: recorded jobs in, category and sentence out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from airflow_provider_bacalhau.client.diagnosis import (
+    Diagnosis,
+    FailureCategory,
+    JobOutcome,
+    diagnose,
+    has_succeeded,
+)
+from airflow_provider_bacalhau.client.dialects.orchestrator import OrchestratorDialect
+from airflow_provider_bacalhau.client.dialects.versions import ServerVersion
+from airflow_provider_bacalhau.client.facts import Event, Execution, HistoryEvent, Job
+from airflow_provider_bacalhau.client.states import ExecutionState, JobState
+from tests.support.drive import Script
+from tests.support.recorded import answer
+
+C = FailureCategory
+BUSY = "node busy with available capacity {{CPU: {cpu}, Memory: 20 GB, Disk: {disk} GB, GPU: 0}}"
+NO_NODE = "not enough nodes to run job. requested: 1, available: 1, suitable: 0"
+MAGIC = (
+    'failed to load entry module /mod/entry.wasm: failed to compile module at "/mod/entry.wasm": invalid magic number'
+)
+
+
+def read(source: str, version: str, label: str) -> Job:
+    dialect = OrchestratorDialect(ServerVersion(version))
+    job = Script.of(answer(version, label, source)).run(dialect.get("j-1", executions=True, history=True))
+    if source == "s3":  # recorded apart
+        executions = answer(version, label.replace(": job", ": executions"), source)
+        job = replace(job, executions=Script.of(executions).run(dialect.executions("j-1")))
+    return job
+
+
+# Recording, version, label; category, and the sentence after "Job <id>".
+FAILED: list[tuple[str, str, str, FailureCategory, str]] = [
+    *(
+        ("orchestrator", version, "wasm exit 3: get", C.PROGRAM_FAILED, ": the program failed with exit code 3.")
+        for version in ("v1.4.0", "v1.7.0", "v1.9.3")
+    ),
+    *(
+        (
+            "orchestrator",
+            version,
+            "count 0: get",
+            C.INCOMPLETE,
+            " is marked completed, but 0 of 1 executions completed.",
+        )
+        for version in ("v1.4.0", "v1.7.0", "v1.9.3")
+    ),
+    *(
+        ("orchestrator", version, "exec timeout: get", C.EXECUTION_TIMEOUT, " failed: Execution timed out after 2s.")
+        for version in ("v1.4.0", "v1.7.0", "v1.9.3")
+    ),
+    (
+        "orchestrator",
+        "v1.4.0",
+        "bad module: get",
+        C.MODULE_INVALID,
+        " failed: execution error: failed to instantiate entry module module (inline): invalid magic number.",
+    ),
+    ("orchestrator", "v1.7.0", "bad module: get", C.MODULE_INVALID, f" failed: {MAGIC}."),
+    ("orchestrator", "v1.7.0", "bad module no queueing: get", C.MODULE_INVALID, f" failed: {MAGIC}."),
+    ("orchestrator", "v1.9.3", "bad module: get", C.MODULE_INVALID, f" failed: {MAGIC}."),
+    ("orchestrator", "v1.9.3", "bad module no queueing: get", C.MODULE_INVALID, f" failed: {MAGIC}."),
+    (
+        "diagnosis",
+        "v1.9.3",
+        "module without names: get",
+        C.MODULE_INVALID,
+        (
+            ' failed: failed to load entry module /mod/e.wasm: failed to compile module at "/mod/e.wasm":'
+            " Name section not found."
+        ),
+    ),
+    (
+        "orchestrator",
+        "v1.4.0",
+        "unschedulable: get",
+        C.NO_SUITABLE_NODE,
+        f" found no suitable node: {NO_NODE} (Node n-83842e27: {BUSY.format(cpu='1.6', disk='200')}).",
+    ),
+    (
+        "orchestrator",
+        "v1.7.0",
+        "unschedulable: get",
+        C.NO_SUITABLE_NODE,
+        f" found no suitable node: {NO_NODE} (Node n-7b1ed15d: {BUSY.format(cpu='1.60', disk='200')}).",
+    ),
+    (
+        "orchestrator",
+        "v1.9.3",
+        "unschedulable: get",
+        C.NO_SUITABLE_NODE,
+        f" found no suitable node: {NO_NODE} (Node n-07b71d7b: {BUSY.format(cpu='1.60', disk='199')}).",
+    ),
+    (
+        "diagnosis",
+        "v1.9.3",
+        "queue timeout: get",
+        C.QUEUE_TIMEOUT,
+        f" waited in the queue for too long: {NO_NODE} (Node n-fd326943: {BUSY.format(cpu='1.60', disk='203')}).",
+    ),
+    *(
+        (
+            "orchestrator",
+            version,
+            "count 3: get",
+            C.QUEUE_TIMEOUT,
+            (
+                " waited in the queue for too long:"
+                " not enough nodes to run job. requested: 2, available: 1, suitable: 0"
+                f" (Node {node}: job rejected)."
+            ),
+        )
+        for version, node in (("v1.4.0", "n-83842e27"), ("v1.7.0", "n-7b1ed15d"), ("v1.9.3", "n-07b71d7b"))
+    ),
+    (
+        "count",
+        "v1.9.3",
+        "count 5 of 3 nodes: include=executions,history",
+        C.QUEUE_TIMEOUT,
+        (
+            " waited in the queue for too long: not enough nodes to run job. requested: 2, available: 3, suitable: 0"
+            " (3 of 3 nodes: job rejected)."
+        ),
+    ),
+    (
+        "diagnosis",
+        "v1.9.3",
+        "total timeout: get",
+        C.JOB_TIMEOUT,
+        " failed: Job timed out. Job took longer than 5s.",
+    ),
+    (
+        "diagnosis",
+        "v1.9.3",
+        "unknown publisher: get",
+        C.NO_SUITABLE_NODE,
+        (
+            f" found no suitable node: {NO_NODE}"
+            " (Node n-fd326943: does not support nosuchpub, only local, s3managed, noop)."
+        ),
+    ),
+    (
+        "s3",
+        "v1.9.3",
+        "chain: s3PreSigned as input: job",
+        C.NO_SUITABLE_NODE,
+        (
+            f" found no suitable node: {NO_NODE}"
+            " (Node n-95e26d47: does not support s3PreSigned, only localdirectory, local, urldownload, s3, inline)."
+        ),
+    ),
+    (
+        "diagnosis",
+        "v1.9.3",
+        "no such label: get",
+        C.NO_SUITABLE_NODE,
+        (
+            f" found no suitable node: {NO_NODE} (Node n-fd326943: labels"
+            " map[name:n-fd326943-8424-4cfb-9fda-bcbd781eb03f os_arch:amd64 os_type:linux]"
+            " don't match required selectors [zone = mars])."
+        ),
+    ),
+    *(
+        (
+            "orchestrator",
+            version,
+            "queued: stopped get",
+            C.STOPPED_BY_OTHERS,
+            " was stopped saying 'no longer wanted'.",
+        )
+        for version in ("v1.7.0", "v1.9.3")
+    ),
+    (
+        "orchestrator",
+        "v1.4.0",
+        "queued: stopped get",
+        C.STOPPED_BY_OTHERS,
+        " was stopped saying 'Job requested to stop before completion'.",
+    ),
+    ("orchestrator", "v1.9.3", "stopped: get", C.STOPPED_BY_OTHERS, " was stopped saying 'probe says stop'."),
+    ("orchestrator", "v1.9.3", "docker exit 7: get", C.PROGRAM_FAILED, ": the program failed with exit code 7."),
+    (
+        "orchestrator",
+        "v1.9.3",
+        "docker no image: get",
+        C.IMAGE_NOT_FOUND,
+        ' failed: image not available: "127.0.0.1:5000/nosuch:1" [Docker:ImageNotFound].',
+    ),
+    (
+        "diagnosis",
+        "v1.9.3",
+        "url input refused: get",
+        C.INPUT_UNAVAILABLE,
+        (
+            " failed: calculating resource usage of job: error getting job disk space requirements:"
+            ' HEAD http://127.0.0.1:9/x giving up after 4 attempt(s): Head "http://127.0.0.1:9/x":'
+            " dial tcp 127.0.0.1:9: connect: connection refused."
+        ),
+    ),
+    *(
+        (
+            "s3",
+            "v1.9.3",
+            f"chain: missing {what}: job",
+            C.INPUT_UNAVAILABLE,
+            (
+                " failed: calculating resource usage of job: failed to fetch s3 input: operation error S3: HeadObject,"
+                " https response error StatusCode: 404, RequestID: , HostID: , NotFound: [S3InputSource:NotFound]."
+            ),
+        )
+        for what in ("key", "bucket")
+    ),
+    (
+        "s3",
+        "v1.9.3",
+        "s3 no region: job",
+        C.PUBLISH_FAILED,
+        (
+            " failed: failed to publish s3 result: operation error S3: PutObject, resolve auth scheme:"
+            " resolve endpoint:"
+            " endpoint rule error, Invalid region: region was not a valid DNS name."
+        ),
+    ),
+    ("s3", "v1.9.3", "s3 no bucket: job", C.PUBLISH_FAILED, " failed: invalid s3 params. bucket cannot be empty."),
+    ("s3", "v1.9.3", "s3 no key: job", C.PUBLISH_FAILED, " failed: invalid s3 params. key cannot be empty."),
+    (
+        "s3",
+        "v1.9.3",
+        "s3 bad encoding: job",
+        C.PUBLISH_FAILED,
+        " failed: invalid s3 params. encoding must be either 'plain' or 'gzip'.",
+    ),
+    # Not over, but asked all the same.
+    (
+        "orchestrator",
+        "v1.9.3",
+        "running: get",
+        C.UNKNOWN,
+        " is not over, it is Running: the server gives no reason.",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("source", "version", "label", "category", "sentence"), FAILED, ids=[f"{row[1]} {row[2]}" for row in FAILED]
+)
+def test_a_recorded_failure_is_named(
+    source: str, version: str, label: str, category: FailureCategory, sentence: str
+) -> None:
+    job = read(source, version, label)
+    found = diagnose(job, job.executions or (), job.history or ())
+    assert found.summary == f"Job {job.id}{sentence}"
+    assert found.category is category
+    assert found.hint or category is C.UNKNOWN
+    assert found.facts[0].startswith(f"job {job.id} (")
+    assert JobOutcome.of(job).diagnosis == found
+
+
+@pytest.mark.parametrize("label", ["chain: wrong checksum: job", "s3 missing bucket: job"])
+def test_a_long_cause_is_cut_but_its_category_is_not_lost(label: str) -> None:
+    job = read("s3", "v1.9.3", label)
+    found = diagnose(job, job.executions or (), job.history or ())
+    assert found.category is (C.PUBLISH_FAILED if "publish" in found.summary else C.INPUT_UNAVAILABLE)
+    assert len(found.summary) < 400
+
+
+INPUTS = ["CID with path", "/ipfs/CID", "ipfs://CID", "bad CID", "empty CID"]
+
+
+@pytest.mark.parametrize("label", INPUTS)
+def test_an_ipfs_input_that_cannot_be_had_is_named_from_the_executions_alone(label: str) -> None:
+    dialect = OrchestratorDialect(ServerVersion("v1.9.3"))
+    executions = Script.of(answer("v1.9.3", f"chain: {label}: executions", "ipfs")).run(dialect.executions("j-1"))
+    job = make(JobState.FAILED, message=f"{NO_NODE}.\n• Node n-1: job already executed on this node more than once")
+    assert diagnose(job, executions).category is C.INPUT_UNAVAILABLE
+
+
+@pytest.mark.parametrize("version", ["v1.4.0", "v1.7.0", "v1.9.3"])
+@pytest.mark.parametrize("label", ["wasm ok: get", "wasm plain return: get"])
+def test_recorded_successes_have_no_diagnosis(version: str, label: str) -> None:
+    outcome = JobOutcome.of(read("orchestrator", version, label))
+    assert outcome.diagnosis is None
+    assert outcome.exit_codes == ([-1] if "plain" in label else [0])
+
+
+def test_three_of_three_is_success() -> None:
+    outcome = JobOutcome.of(read("count", "v1.9.3", "count 3 of 3 nodes: include=executions,history"))
+    assert outcome.diagnosis is None
+    assert outcome.exit_codes == [0, 0, 0]
+
+
+@pytest.mark.parametrize("version", ["v1.4.0", "v1.7.0", "v1.9.3"])
+def test_an_engine_that_no_node_has_is_named(version: str) -> None:
+    jobs = Script.of(answer(version, "list after unknown engine")).run(
+        OrchestratorDialect(ServerVersion(version)).list()
+    )
+    job = next(one for one in jobs.items if one.engine == "nosuch")
+    found = diagnose(job, ())
+    assert found.category is C.ENGINE_NOT_SUPPORTED
+    assert "does not support nosuch, only wasm" in found.summary
+    assert found.hint == "No node offers that engine: choose one of those it names, or add a node that has it."
+
+
+# -- made up ----------------------------------------------------------------------------------------------------------
+
+
+def make(state: JobState = JobState.COMPLETED, **other: Any) -> Job:
+    given = {"id": "j-1", "name": "n", "namespace": "default", "type": "batch", "count": 1, "engine": "docker", **other}
+    return Job(state=state, **given)
+
+
+def ran(exit_code: int | None = 0, state: ExecutionState = ExecutionState.COMPLETED, **other: Any) -> Execution:
+    given = {"id": "e-1", "job_id": "j-1", "node_id": "n-1", **other}
+    return Execution(state=state, exit_code=exit_code if state is ExecutionState.COMPLETED else None, **given)
+
+
+GOOD, BAD = ran(0), ran(3)
+FAILED_RUN = ran(state=ExecutionState.FAILED)
+REJECTED = ran(state=ExecutionState.BID_REJECTED)
+NOT_ASKED = ran(state=ExecutionState.ASK_FOR_BID_REJECTED)
+CANCELLED = ran(state=ExecutionState.CANCELLED)
+
+# What the job is, what ran; whether that is success.
+SUCCESS: list[tuple[str, Job, list[Execution], bool]] = [
+    ("one of one", make(), [GOOD], True),
+    ("exit code 3", make(), [BAD], False),
+    ("none of one", make(), [], False),
+    ("count 0", make(count=0), [], False),
+    ("count 0 that ran", make(count=0), [GOOD], True),
+    ("two of three", make(count=3), [GOOD, GOOD], False),
+    ("three of three", make(count=3), [GOOD, GOOD, GOOD], True),
+    ("three of three, one bad", make(count=3), [GOOD, BAD, GOOD], False),
+    ("a failed retry beside a completed one", make(), [FAILED_RUN, GOOD], True),
+    ("rejected and cancelled ones beside it", make(), [REJECTED, NOT_ASKED, CANCELLED, GOOD], True),
+    ("more completed than wanted, one bad", make(), [GOOD, BAD], False),
+    ("completed executions of a failed job", make(JobState.FAILED), [GOOD], False),
+    ("of a stopped job", make(JobState.STOPPED), [GOOD], False),
+    ("of a running job", make(JobState.RUNNING), [GOOD], False),
+    ("of a job in an unknown state", make(JobState.UNKNOWN), [GOOD], False),
+    ("wasm: a plain return", make(engine="wasm"), [ran(-1)], True),
+    ("docker: -1", make(), [ran(-1)], False),
+    ("no engine named: -1", make(engine=""), [ran(-1)], False),
+    ("wasm: exit code 255", make(engine="wasm"), [ran(255)], False),
+    ("an exit code that cannot be read", make(engine="wasm"), [ran(None)], False),
+    ("ops on every node", make(type="ops", count=0), [GOOD, GOOD], True),
+    ("ops on no node", make(type="ops", count=0), [], False),
+    ("ops, one failed", make(type="ops", count=0), [GOOD, FAILED_RUN], False),
+    ("ops, one bad", make(type="ops", count=0), [GOOD, BAD], False),
+    ("ops, one node rejected it", make(type="ops", count=0), [GOOD, REJECTED, NOT_ASKED], True),
+]
+
+
+@pytest.mark.parametrize(("job", "executions", "good"), [row[1:] for row in SUCCESS], ids=[row[0] for row in SUCCESS])
+def test_green_means_succeeded(job: Job, executions: list[Execution], good: bool) -> None:
+    assert has_succeeded(job, executions) is good
+    outcome = JobOutcome.of(replace(job, executions=tuple(executions)))
+    assert (outcome.diagnosis is None) is good
+
+
+def event(message: str, topic: str = "Running Execution", execution: str = "e-1", **details: str) -> HistoryEvent:
+    return HistoryEvent(Event(message, topic, {"IsError": "true", **details}), execution_id=execution)
+
+
+# Words of the servers' code that no recording has.
+WORDS = [
+    ("container was killed: memory limit exceeded", C.OUT_OF_MEMORY),
+    ("OOMKilled", C.OUT_OF_MEMORY),
+    ("no such room", C.UNKNOWN),
+    ("Execution stop requested because node has disappeared", C.NODE_LOST),
+    ("Failing due to node restart", C.NODE_LOST),
+    ("failed to get pre-signed URL for managed S3 publisher", C.PUBLISH_FAILED),
+    ("pull access denied for x", C.IMAGE_NOT_FOUND),
+    ("Execution timed out. Execution took longer than 2s", C.EXECUTION_TIMEOUT),
+    ("failed to download file from url: 404", C.INPUT_UNAVAILABLE),
+    ("something that nobody has seen", C.UNKNOWN),
+]
+
+
+@pytest.mark.parametrize(("message", "category"), WORDS)
+@pytest.mark.parametrize("where", ["an execution", "an event", "the job"])
+def test_the_same_words_mean_the_same_wherever_they_stand(message: str, category: FailureCategory, where: str) -> None:
+    job = make(JobState.FAILED, message=message if where == "the job" else f"{NO_NODE}.\n• Node n-1: used up")
+    executions = [ran(state=ExecutionState.FAILED, message=message)] if where == "an execution" else []
+    history = [event(message)] if where == "an event" else []
+    found = diagnose(job, executions, history)
+    assert found.category is category
+    assert message in found.summary
+
+
+def test_a_cause_is_not_hidden_by_its_consequence() -> None:
+    history = [event("something odd"), event(NO_NODE, "Scheduling", "")]
+    found = diagnose(make(JobState.FAILED, message=NO_NODE), [], history)
+    assert found.summary == "Job j-1 ended as Failed: something odd."
+    assert found.category is C.UNKNOWN
+
+
+def test_the_servers_hint_is_passed_on_in_one_line() -> None:
+    history = [event("image not available", ErrorCode="Docker:ImageNotFound", Hint="look:\n  1. here\n  2. there")]
+    assert diagnose(make(JobState.FAILED), [], history).hint == "look: 1. here 2. there"
+
+
+def test_an_exit_code_that_nobody_can_read_is_said_to_be_unknown() -> None:
+    found = diagnose(make(), [ran(None)])
+    assert found.summary == "Job j-1: the program failed with exit code unknown."
+
+
+def test_several_failed_programs_are_counted() -> None:
+    found = diagnose(make(count=3), [GOOD, ran(3, partition=1), ran(4, partition=2)])
+    assert found.summary == "Job j-1: the program failed with exit code 3, 4 in 2 of 3 executions."
+
+
+def test_a_diagnosis_as_lines_for_a_log() -> None:
+    job = make(engine="wasm")
+    lines = list(diagnose(job, [ran(3, stderr="a\n  b\n", message="Running")]).lines())
+    assert lines == [
+        "PROGRAM_FAILED: Job j-1: the program failed with exit code 3.",
+        "  job j-1 (n) in namespace default: Completed",
+        "  execution e-1 on node n-1: Completed, exit code 3, last event: Running",
+        "    stderr | a",
+        "    stderr |   b",
+        "What to do: Read its output; the exit code is the program's own.",
+    ]
+
+
+def test_remote_words_are_bounded_and_cannot_move_the_cursor() -> None:
+    long = "\x1b[2J\u202e" + "x" * 5_000
+    job = make(JobState.FAILED, name=long, message="\n".join([long] * 1000))
+    executions = [ran(state=ExecutionState.FAILED, message=long, stderr="\n".join([long] * 1000))] * 1000
+    history = [event(long, topic=long, Hint=long)] * 1000
+    for state in JobState:
+        found = diagnose(replace(job, state=state), executions, history)
+        text = "\n".join(found.lines())
+        assert len(text) < 60_000
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+
+
+def test_categories_are_public_and_do_not_change() -> None:
+    assert {category.value for category in FailureCategory} == {
+        "PROGRAM_FAILED",
+        "IMAGE_NOT_FOUND",
+        "MODULE_INVALID",
+        "INPUT_UNAVAILABLE",
+        "PUBLISH_FAILED",
+        "OUT_OF_MEMORY",
+        "EXECUTION_TIMEOUT",
+        "QUEUE_TIMEOUT",
+        "JOB_TIMEOUT",
+        "NO_SUITABLE_NODE",
+        "ENGINE_NOT_SUPPORTED",
+        "STOPPED_BY_OTHERS",
+        "NODE_LOST",
+        "INCOMPLETE",
+        "UNKNOWN",
+    }
+    assert all(category.name == category.value for category in FailureCategory)
+
+
+def test_nothing_known_is_still_a_diagnosis() -> None:
+    found = diagnose(make(JobState.FAILED), ())
+    assert found == Diagnosis(
+        C.UNKNOWN,
+        "Job j-1 ended as Failed: the server gives no reason.",
+        "",
+        ("job j-1 (n) in namespace default: Failed",),
+    )

@@ -1,0 +1,287 @@
+"""What is sent again, after how long, and what never is."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from airflow_provider_bacalhau.client.dialects.orchestrator import OrchestratorDialect
+from airflow_provider_bacalhau.client.dialects.versions import ServerVersion
+from airflow_provider_bacalhau.client.effects import Failure, Once, Operation, Request, Response, TransportError
+from airflow_provider_bacalhau.client.errors import (
+    BacalhauError,
+    Conflict,
+    InvalidJobSpec,
+    JobUnchanged,
+    RequestRefused,
+    ServerUnavailable,
+    SubmissionUnclear,
+    Unreachable,
+)
+from airflow_provider_bacalhau.client.retry import MAX_ATTEMPTS, pause_before_retry, with_retry
+from tests.support.drive import Script, ok, refusal
+from tests.support.recorded import answer
+
+GET, DELETE = Request("GET", "/x"), Request("DELETE", "/x")
+POST, NAMED = Request("POST", "/x"), Request("POST", "/x", repeatable=True)
+
+INTERNAL = refusal(500, {"Status": 500, "Message": "Internal server error"})
+OVER = refusal(500, {"Status": 500, "Message": "cannot stop job in state Completed"})
+OLD = refusal(500, {"message": "Internal Server Error", "error": "Job not found. ID: j-1"})
+BARE = refusal(500)
+
+
+def lost(failure: Failure = Failure.LOST, *, sent: bool = True) -> TransportError:
+    return TransportError(failure, sent=sent, detail="Error, host")
+
+
+# Request, what came of it; the least pause before the second send, or None.
+RULE: list[tuple[Request, Response | TransportError, float | None]] = [
+    (GET, ok({}), None),
+    (GET, refusal(302), None),
+    (GET, refusal(400), None),
+    (GET, refusal(401), None),
+    (GET, refusal(404), None),
+    (GET, refusal(409), None),
+    # 429 is said before the handler runs: anything may be sent again.
+    (GET, refusal(429), 0.25),
+    (POST, refusal(429), 0.25),
+    (POST, refusal(429, retry_after="3"), 3.0),
+    (GET, refusal(429, retry_after="9" * 400), 30.0),
+    (GET, refusal(429, retry_after="-3"), 0.25),
+    (GET, refusal(429, retry_after="٣"), 0.25),
+    (GET, refusal(429, retry_after="Wed, 21 Oct 2015 07:28:00 GMT"), 0.25),
+    # 502, 503, 504 leave open whether the handler ran.
+    (GET, refusal(502), 0.25),
+    (DELETE, refusal(503), 0.25),
+    (GET, refusal(504, retry_after="7"), 7.0),
+    (POST, refusal(503, "Server Timeout!"), None),
+    (NAMED, refusal(503, "Server Timeout!"), 0.25),
+    # A 500 is an answer, but for the one that says nothing, and only to a reader.
+    (GET, INTERNAL, 0.25),
+    (DELETE, INTERNAL, None),
+    (POST, INTERNAL, None),
+    (NAMED, INTERNAL, None),
+    (GET, OVER, None),
+    (DELETE, OVER, None),
+    (GET, OLD, None),
+    (GET, BARE, None),
+    # Nothing has left: anything may be sent again.
+    (POST, lost(Failure.REFUSED, sent=False), 0.25),
+    (POST, lost(Failure.TIMEOUT, sent=False), 0.25),
+    (GET, lost(), 0.25),
+    (GET, lost(Failure.TIMEOUT), 0.25),
+    (DELETE, lost(), 0.25),
+    (NAMED, lost(), 0.25),
+    (POST, lost(), None),
+    (POST, lost(Failure.TIMEOUT), None),
+    # Waiting mends none of these.
+    (GET, lost(Failure.TLS, sent=False), None),
+    (GET, lost(Failure.RESOLVE, sent=False), None),
+    (GET, lost(Failure.TOO_LARGE), None),
+]
+
+
+@pytest.mark.parametrize(("request_", "outcome", "pause"), RULE)
+def test_the_rule(request_: Request, outcome: Response | TransportError, pause: float | None) -> None:
+    assert pause_before_retry(request_, outcome, 1) == pause
+
+
+def test_pauses_double_and_end() -> None:
+    pauses = [pause_before_retry(GET, lost(), attempt) for attempt in range(1, MAX_ATTEMPTS + 2)]
+    assert pauses == [0.25, 0.5, 1.0, 2.0, None, None]
+
+
+async def one_request(request: Request) -> Response:
+    return await request
+
+
+def test_a_server_that_comes_back_is_asked_again_after_pauses_no_shorter_than_the_rules() -> None:
+    script = Script.of(lost(), refusal(429, retry_after="3"), refusal(503), ok({"a": 1}))
+    assert script.run(with_retry(one_request(GET))).json() == {"a": 1}
+    assert len(script.requests) == 4
+    assert [least <= slept <= 1.5 * least for least, slept in zip([0.25, 3.0, 1.0], script.sleeps, strict=True)] == [
+        True
+    ] * 3
+
+
+def test_the_last_outcome_stands() -> None:
+    script = Script.of(*[refusal(503)] * MAX_ATTEMPTS)
+    assert script.run(with_retry(one_request(GET))).status == 503
+    script = Script.of(*[lost()] * MAX_ATTEMPTS)
+    with pytest.raises(TransportError):
+        script.run(with_retry(one_request(GET)))
+    assert len(script.sleeps) == MAX_ATTEMPTS - 1
+
+
+def test_a_sink_is_emptied_before_another_try() -> None:
+    sink = io.BytesIO()
+
+    class HalfADownload(Script):
+        def perform(self, effect: Any) -> Any:
+            if isinstance(effect, Request) and len(self.requests) < 2:
+                self.requests.append(effect)
+                sink.seek(0, io.SEEK_END)
+                sink.write(b"half of ")
+                raise lost()
+            return super().perform(effect)
+
+    script = HalfADownload([Response(200, {}, b"whole")])
+
+    class Truncating:
+        def write(self, chunk: bytes) -> None:
+            sink.write(chunk)
+
+        def truncate(self, size: int) -> None:
+            sink.seek(size)
+            sink.truncate()
+
+    script.run(with_retry(one_request(Request("GET", "/x", sink=Truncating()))))
+    assert sink.getvalue() == b"whole"
+
+
+def test_what_is_asked_once_for_all_is_tried_again_too() -> None:
+    async def operation() -> Response:
+        return await Once("key", lambda: one_request(GET))
+
+    script = Script.of(lost(), refusal(503), ok({"GitVersion": "v1.9.3"}))
+    assert script.run(with_retry(operation())).status == 200
+    assert script.flights == ["key"]
+    assert len(script.requests) == 3
+
+
+# -- submitting -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Spec:
+    name: str | None = "n-1"
+    namespace: str | None = None
+    size: int = 0
+    sources: list[bool] | None = None
+
+    def to_wire(self, *, module_sources: bool) -> dict[str, Any]:
+        if self.sources is not None:
+            self.sources.append(module_sources)
+        return {"Name": self.name, "Meta": "x" * self.size}
+
+
+def submitting(version: str, spec: Spec | None = None) -> Operation[Any]:
+    return with_retry(OrchestratorDialect(ServerVersion(version)).submit(spec or Spec()))  # type: ignore[arg-type]
+
+
+TAKEN = ok({"JobID": "j-1", "EvaluationID": "e", "Warnings": None})
+
+UNCLEAR: list[Response | TransportError] = [
+    lost(),
+    lost(Failure.TIMEOUT),
+    lost(Failure.TOO_LARGE),
+    refusal(502),
+    refusal(503, "Server Timeout!"),
+    refusal(504),
+]
+
+
+@pytest.mark.parametrize("outcome", UNCLEAR, ids=str)
+@pytest.mark.parametrize("version", ["v1.4.0", "v1.7.0"])
+def test_where_names_are_not_unique_an_unclear_submission_is_said_and_never_sent_again(
+    version: str, outcome: Response | TransportError
+) -> None:
+    script = Script.of(outcome)
+    with pytest.raises(SubmissionUnclear):
+        script.run(submitting(version))
+    assert script.lines == ["POST /api/v1/orchestrator/jobs"]
+    assert script.sleeps == []
+
+
+@pytest.mark.parametrize("outcome", [lost(), lost(Failure.TIMEOUT), refusal(502), refusal(503)], ids=str)
+@pytest.mark.parametrize("version", ["v1.8.0", "v1.9.3"])
+def test_where_names_are_unique_a_named_submission_is_sent_again(
+    version: str, outcome: Response | TransportError
+) -> None:
+    script = Script.of(outcome, TAKEN)
+    assert script.run(submitting(version)).job_id == "j-1"
+    assert len(script.requests) == 2
+    assert script.requests[0].body == script.requests[1].body
+
+
+def test_a_job_without_a_name_is_never_sent_again() -> None:
+    script = Script.of(lost())
+    with pytest.raises(SubmissionUnclear):
+        script.run(submitting("v1.9.3", Spec(name=None)))
+    assert len(script.requests) == 1
+
+
+def test_a_named_submission_that_stays_unclear_says_so() -> None:
+    script = Script.of(*[lost()] * MAX_ATTEMPTS)
+    with pytest.raises(SubmissionUnclear) as caught:
+        script.run(submitting("v1.9.3"))
+    assert str(caught.value) == (
+        "The job was sent, but whether the server took it is not known: the connection was lost (Error, host)."
+        " (POST /api/v1/orchestrator/jobs) Look for it on the network before submitting it again."
+    )
+
+
+CLEAR: list[tuple[Response | TransportError, type[BacalhauError]]] = [
+    (lost(Failure.TLS, sent=False), Unreachable),
+    (lost(Failure.RESOLVE, sent=False), Unreachable),
+    (refusal(400, {"Message": "missing job type"}), RequestRefused),
+    (INTERNAL, ServerUnavailable),
+    (refusal(409, {"Message": "busy", "Code": "ResourceInUse"}), Conflict),
+    (answer("v1.9.3", "same spec again"), JobUnchanged),
+]
+
+
+@pytest.mark.parametrize(("outcome", "kind"), CLEAR, ids=[kind.__name__ for _, kind in CLEAR])
+@pytest.mark.parametrize("version", ["v1.4.0", "v1.9.3"])
+def test_a_submission_that_was_clearly_not_taken_is_not_unclear(
+    version: str, outcome: Response | TransportError, kind: type[BacalhauError]
+) -> None:
+    script = Script.of(outcome)
+    with pytest.raises(BacalhauError) as caught:
+        script.run(submitting(version))
+    assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize("version", ["v1.4.0", "v1.9.3"])
+def test_what_never_left_is_sent_again_on_every_version(version: str) -> None:
+    script = Script.of(lost(Failure.REFUSED, sent=False), refusal(429), TAKEN)
+    assert script.run(submitting(version)).job_id == "j-1"
+
+
+@pytest.mark.parametrize("body", [{}, {"JobID": ""}, {"JobID": None}, [], None, "<html>"])
+def test_a_submission_answered_without_an_id_is_unclear(body: object) -> None:
+    with pytest.raises(SubmissionUnclear):
+        Script.of(ok(body)).run(submitting("v1.9.3"))
+
+
+def test_a_request_over_the_limit_is_not_sent() -> None:
+    script = Script.of()
+    with pytest.raises(InvalidJobSpec, match=r"the job is 10,000,0\d\d bytes long, and servers take 10,000,000"):
+        script.run(submitting("v1.9.3", Spec(size=10_000_000)))
+    assert script.requests == []
+
+
+def test_a_request_just_under_the_limit_is_sent() -> None:
+    script = Script.of(TAKEN)
+    script.run(submitting("v1.9.3", Spec(size=9_999_900)))
+    assert len(script.requests[0].body or b"") <= 10_000_000
+
+
+def test_the_spec_is_written_in_the_shape_of_the_version() -> None:
+    shapes: list[bool] = []
+    for version in ("v1.6.9", "v1.7.0"):
+        Script.of(TAKEN).run(submitting(version, Spec(sources=shapes)))
+    assert shapes == [True, False]
+
+
+def test_a_submission_posts_json() -> None:
+    script = Script.of(TAKEN)
+    script.run(submitting("v1.9.3"))
+    (request,) = script.requests
+    assert json.loads(request.body or b"") == {"Job": {"Name": "n-1", "Meta": ""}}
+    assert request.headers == {"Content-Type": "application/json"}
