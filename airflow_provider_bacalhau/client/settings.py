@@ -57,7 +57,7 @@ class ClientSettings:
     private_key_passphrase: str = field(default="", repr=False)
     key_file: str = ""
     from_environment: bool = False
-    on_secret: Callable[[str], object] | None = field(default=None, repr=False, compare=False)
+    on_secret: Callable[[str], object] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse what no library could use, before one of them says so in the middle of a request."""
