@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from contextlib import aclosing
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from airflow_provider_bacalhau.client.auth import with_auth
+from airflow_provider_bacalhau.client.dialects.answers import unreachable
 from airflow_provider_bacalhau.client.dialects.dialect import Dialect
-from airflow_provider_bacalhau.client.effects import Operation
+from airflow_provider_bacalhau.client.effects import Operation, TransportError
 from airflow_provider_bacalhau.client.errors import ConfigurationError
 from airflow_provider_bacalhau.client.facts import StopOutcome
 from airflow_provider_bacalhau.client.operations import Operations
@@ -24,10 +26,14 @@ from airflow_provider_bacalhau.client.retry import with_retry
 from airflow_provider_bacalhau.client.settings import ClientSettings, api_address
 
 if TYPE_CHECKING:
+    from airflow_provider_bacalhau.client.dialects.logs import LogChunk, LogsRequest
     from airflow_provider_bacalhau.client.transport.aio import AsyncTransport
 
 P = ParamSpec("P")
 T = TypeVar("T")
+LOG_SECONDS = 60.0
+"""How long a log is listened to, if nobody says otherwise."""
+
 _Composed = Callable[Concatenate[Operations, P], Operation[T]]
 
 
@@ -97,6 +103,15 @@ class BacalhauClient:
         finally:
             transport.close()
 
+    def logs(
+        self, job_id: str, execution_id: str = "", *, follow: bool = True, seconds: float = LOG_SECONDS
+    ) -> Iterator[LogChunk]:
+        """Listen to the log of one execution; see :meth:`AsyncBacalhauClient.logs`."""
+        from airflow_provider_bacalhau.client.transport.websocket import in_thread
+
+        wanted = self.run(self.operations.logs_request(job_id, execution_id, follow=follow))
+        yield from in_thread(lambda: _chunks(self.settings, wanted, seconds))
+
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()
@@ -160,6 +175,27 @@ class AsyncBacalhauClient:
             self._shared = aio.acquire(self.settings, lambda: Operations(self.settings, time.time))
         return self._shared
 
+    async def logs(
+        self, job_id: str, execution_id: str = "", *, follow: bool = True, seconds: float = LOG_SECONDS
+    ) -> AsyncGenerator[LogChunk, None]:
+        """Listen to the log of one execution, for some time.
+
+        It is no way to wait for a job: servers break logs off, never end them, or never begin (WebAssembly on v1.8 and
+        later). Afterwards the whole output is in the results, its beginning in the execution.
+
+        :param job_id: full id.
+        :param execution_id: full id; empty for the latest execution.
+        :param follow: whether to wait for what is still to come.
+        :param seconds: how long to listen at most; then it ends as if the log did.
+        :raises NotSupported: for a server that gives no logs.
+        :raises ResultUnavailable: when there is no execution yet, or the server says why there is no log.
+        :raises Unreachable: when the connection breaks.
+        """
+        wanted = await self.run(self.operations.logs_request(job_id, execution_id, follow=follow))
+        async with aclosing(_chunks(self.settings, wanted, seconds)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
     async def close(self) -> None:
         """Leave the shared connections."""
         if self._shared is not None:
@@ -203,3 +239,15 @@ def _settings(server: ClientSettings | str) -> ClientSettings:
     if "://" not in server:
         raise ConfigurationError(f"Not an address: {server!r}.", hint="Give a URL such as http://127.0.0.1:1234.")
     return ClientSettings(api_address(server))
+
+
+async def _chunks(settings: ClientSettings, wanted: LogsRequest, seconds: float) -> AsyncGenerator[LogChunk, None]:
+    from airflow_provider_bacalhau.client.transport.websocket import listen
+
+    try:
+        async with aclosing(listen(settings, wanted.request, wanted.first_message, seconds=seconds)) as messages:
+            async for message in messages:
+                if (chunk := wanted.read(message)) is not None:
+                    yield chunk
+    except TransportError as error:
+        raise unreachable(wanted.request, error) from None

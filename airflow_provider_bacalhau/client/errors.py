@@ -10,6 +10,7 @@
     ├── ServerUnavailable       429, 502, 503, 504 or an internal error, after retries   → try again later
     ├── UnexpectedAnswer        what answered does not speak the API of Bacalhau         → look at host, port, proxy
     ├── NotAuthorised           the credentials are missing, wrong or too weak           → mend login, password, rights
+    │   └── KeyRefused          the key that signed the request will not do              → mend private_key or key_file
     ├── RequestRefused          the server refused the request as it stands              → mend what it names
     ├── NotFound                no such job, execution or node on this network           → look at the id
     ├── NotSupported            this server version has no such operation                → another way, or an upgrade
@@ -155,6 +156,14 @@ class NotAuthorised(BacalhauError):
             server_message=self.server_message,
             request_id=self.request_id,
         )
+
+
+class KeyRefused(NotAuthorised):
+    """The key that signed the request will not do; other credentials have nothing to do with it."""
+
+    def restated(self, message: str, hint: str) -> NotAuthorised:
+        """The error as it is."""
+        return self
 
 
 class RequestRefused(BacalhauError):

@@ -9,7 +9,7 @@ import functools
 import logging
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bacalhau.client.auth import choose_auth
@@ -35,6 +35,7 @@ from airflow_provider_bacalhau.client.results import ResultReference, refer
 from airflow_provider_bacalhau.client.waiting import DEFAULT_POLL_INTERVAL, MOST_FAILED_POLLS, poll_delay
 
 if TYPE_CHECKING:
+    from airflow_provider_bacalhau.client.dialects.logs import LogsRequest
     from airflow_provider_bacalhau.client.dialects.versions import ServerVersion
     from airflow_provider_bacalhau.client.settings import ClientSettings
     from airflow_provider_bacalhau.client.spec import JobSpec
@@ -141,6 +142,18 @@ class Operations:
             log.info("Which nodes the network has cannot be asked: %s", error.reason)
             return Greeting(dialect.version.text, None)
         return Greeting(dialect.version.text, tuple(node for node in nodes if node.takes_jobs))
+
+    async def logs_request(self, job_id: str, execution_id: str = "", *, follow: bool = True) -> LogsRequest:
+        """How to listen to the log of one execution, with the credentials that it needs.
+
+        :param job_id: full id.
+        :param execution_id: full id; empty for the latest execution.
+        :param follow: whether to wait for what is still to come.
+        :raises NotSupported: for a server that gives no logs.
+        :raises ResultUnavailable: when there is no execution yet.
+        """
+        wanted = await (await self.dialect()).logs_request(job_id, execution_id, follow=follow)
+        return replace(wanted, request=await self.auth.prepare(wanted.request))
 
     async def submit_once(self, spec: JobSpec) -> Submission:
         """Submit a job under its own unique name; if an earlier send of it arrived after all, adopt that job.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-from airflow_provider_bacalhau.client.dialects.answers import clean, error_of, unreachable
+from airflow_provider_bacalhau.client.dialects.answers import error_of, unreachable
 from airflow_provider_bacalhau.client.dialects.versions import ServerVersion
 from airflow_provider_bacalhau.client.effects import Request, Response, TransportError
 from airflow_provider_bacalhau.client.errors import UnexpectedAnswer
-from airflow_provider_bacalhau.client.reading import Fields
+from airflow_provider_bacalhau.client.reading import Fields, clean
 
 API = "/api/v1"
 

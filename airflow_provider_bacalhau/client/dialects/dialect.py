@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from airflow_provider_bacalhau.client.dialects.logs import LogsRequest
 from airflow_provider_bacalhau.client.dialects.versions import Capabilities, RequesterCapabilities, ServerVersion
 from airflow_provider_bacalhau.client.effects import MAX_REQUEST_BYTES, Request
 from airflow_provider_bacalhau.client.errors import InvalidJobSpec, SubmissionUnclear, UnexpectedAnswer
@@ -119,6 +120,17 @@ class Dialect(ABC):
         :param job_id: full id of a batch or ops job.
         :returns: the results, in no documented order; empty without a publisher.
         :raises NotFound: for an unknown id.
+        """
+
+    @abstractmethod
+    async def logs_request(self, job_id: str, execution_id: str = "", *, follow: bool = True) -> LogsRequest:
+        """How to listen to the log of one execution.
+
+        :param job_id: full id.
+        :param execution_id: full id; empty for the latest execution.
+        :param follow: whether to wait for what is still to come.
+        :raises NotSupported: for a server that gives no logs.
+        :raises ResultUnavailable: when there is no execution yet.
         """
 
     @abstractmethod

@@ -15,14 +15,20 @@ from urllib.parse import quote, urlencode
 
 from airflow_provider_bacalhau.client.dialects.answers import error_of, unreachable
 from airflow_provider_bacalhau.client.dialects.detection import API
-from airflow_provider_bacalhau.client.dialects.dialect import Dialect, refuse_if_too_large
+from airflow_provider_bacalhau.client.dialects.dialect import (
+    Dialect,
+    not_what_belongs_there,
+    refuse_if_too_large,
+    unclear,
+)
+from airflow_provider_bacalhau.client.dialects.logs import LogsRequest, read_orchestrator_frame
 from airflow_provider_bacalhau.client.dialects.versions import Capabilities, ServerVersion
 from airflow_provider_bacalhau.client.effects import Request, TransportError
 from airflow_provider_bacalhau.client.errors import (
     JobOver,
     NotFound,
+    NotSupported,
     ServerUnavailable,
-    SubmissionUnclear,
     UnexpectedAnswer,
 )
 from airflow_provider_bacalhau.client.facts import (
@@ -85,18 +91,18 @@ class OrchestratorDialect(Dialect):
         except TransportError as error:
             if not error.sent:
                 raise unreachable(request, error) from None
-            raise _unclear(request, str(error)) from None
+            raise unclear(request, str(error)) from None
         except ServerUnavailable as error:
             if error.status in {429, 500}:
                 raise
-            raise _unclear(request, f"HTTP {error.status}") from error
+            raise unclear(request, f"HTTP {error.status}") from error
         except UnexpectedAnswer as error:
             if error.status != 200:
                 raise
-            raise _unclear(request, "an answer that cannot be read") from error
+            raise unclear(request, "an answer that cannot be read") from error
         job_id = answer.text("JobID")
         if not job_id:
-            raise _unclear(request, "an answer without a job id")
+            raise unclear(request, "an answer without a job id")
         return Submission(job_id, warnings=(*left_out, *(clean(word, 500) for word in answer.words("Warnings"))))
 
     async def get(self, job_id: str, *, executions: bool = False, history: bool = False, namespace: str = "") -> Job:
@@ -114,7 +120,7 @@ class OrchestratorDialect(Dialect):
         target = self._jobs(job_id, include=include, namespace=namespace)
         answer = await self._get(target)
         if not answer.fields("Job").text("ID"):
-            raise _not_what_belongs_there(Request("GET", target), 200)
+            raise not_what_belongs_there(Request("GET", target), 200)
         return Job.read(
             answer.fields("Job"),
             executions=self._executions(answer.fields("Executions")) if executions else None,
@@ -217,6 +223,22 @@ class OrchestratorDialect(Dialect):
             if item.text("Type")
         )
 
+    async def logs_request(self, job_id: str, execution_id: str = "", *, follow: bool = True) -> LogsRequest:
+        """How to listen to the log of one execution: a websocket at ``GET /orchestrator/jobs/ID/logs``.
+
+        :param job_id: full id.
+        :param execution_id: full id; empty for the latest execution that is not discarded.
+        :param follow: whether to wait for what is still to come.
+        :raises NotSupported: for servers before v1.2.2, which give logs through the requester API only.
+        """
+        if not self.can.logs:
+            raise NotSupported(
+                f"This server ({self.version.text}) gives no logs through the orchestrator API.",
+                hint="Set `api` of the connection to requester, or read stdout and stderr of the job's results.",
+            )
+        target = self._jobs(job_id, "logs", execution_id=execution_id, follow="true" if follow else "false")
+        return LogsRequest(Request("GET", target), b"", read_orchestrator_frame)
+
     async def alive(self) -> bool:
         """Ask whether the server is up: ``GET /agent/alive``, open without credentials."""
         request = Request("GET", f"{API}/agent/alive", public=True)
@@ -318,24 +340,5 @@ class OrchestratorDialect(Dialect):
             raise error_of(request, response)
         answer = response.json()
         if not isinstance(answer, Mapping):
-            raise _not_what_belongs_there(request, response.status)
+            raise not_what_belongs_there(request, response.status)
         return Fields(answer)
-
-
-def _not_what_belongs_there(request: Request, status: int) -> UnexpectedAnswer:
-    return UnexpectedAnswer(
-        "The server's answer is not the JSON object that belongs there",
-        hint="Check host and port of the connection, and whether a proxy answers in the server's place.",
-        method=request.method,
-        path=request.path,
-        status=status,
-    )
-
-
-def _unclear(request: Request, why: str) -> SubmissionUnclear:
-    return SubmissionUnclear(
-        f"The job was sent, but whether the server took it is not known: {why}.",
-        hint="Look for it on the network before submitting it again.",
-        method=request.method,
-        path=request.path,
-    )

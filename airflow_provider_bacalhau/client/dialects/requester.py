@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_bacalhau.client.dialects.answers import clean, unreachable
+from airflow_provider_bacalhau.client.dialects.answers import unreachable
 from airflow_provider_bacalhau.client.dialects.dialect import (
     Dialect,
     not_what_belongs_there,
@@ -19,6 +19,7 @@ from airflow_provider_bacalhau.client.dialects.dialect import (
     unclear,
 )
 from airflow_provider_bacalhau.client.dialects.envelope import envelope
+from airflow_provider_bacalhau.client.dialects.logs import LogsRequest, latest, read_requester_frame
 from airflow_provider_bacalhau.client.dialects.requester_answers import (
     annotations_of,
     job_state,
@@ -31,7 +32,7 @@ from airflow_provider_bacalhau.client.dialects.requester_answers import (
 )
 from airflow_provider_bacalhau.client.dialects.versions import RequesterCapabilities, ServerVersion
 from airflow_provider_bacalhau.client.effects import Call, Request, Response, TransportError
-from airflow_provider_bacalhau.client.errors import JobOver, NotFound, ServerUnavailable
+from airflow_provider_bacalhau.client.errors import JobOver, NotFound, NotSupported, ServerUnavailable
 from airflow_provider_bacalhau.client.facts import (
     AgentNode,
     Execution,
@@ -41,7 +42,7 @@ from airflow_provider_bacalhau.client.facts import (
     StopOutcome,
     Submission,
 )
-from airflow_provider_bacalhau.client.reading import Fields
+from airflow_provider_bacalhau.client.reading import Fields, clean
 from airflow_provider_bacalhau.client.results import Result
 from airflow_provider_bacalhau.client.states import JobState
 
@@ -223,6 +224,33 @@ class RequesterDialect(Dialect):
         :raises NotFound: for an unknown id.
         """
         return read_results((await self._ask("results", {"job_id": job_id})).items("results"))
+
+    async def logs_request(self, job_id: str, execution_id: str = "", *, follow: bool = True) -> LogsRequest:
+        """How to listen to the log of one execution: a websocket at ``logs``, a signed message first (until v1.2.1).
+
+        :param job_id: full id.
+        :param execution_id: full id; empty for the latest execution.
+        :param follow: whether to wait for what is still to come.
+        :raises NotSupported: for servers from v1.2.2 on, which give logs through the orchestrator API only.
+        :raises ResultUnavailable: when there is no execution yet.
+        """
+        if not self.can.logs:
+            raise NotSupported(
+                f"This server ({self.version.text}) gives no logs through the requester API.",
+                hint="Set `api` of the connection to auto or orchestrator.",
+            )
+        if not execution_id:
+            execution_id = latest(await self.executions(job_id), job_id)
+        identity = await Call(self._identity)
+        payload = {
+            "ClientID": identity.client_id,
+            "JobID": job_id,
+            "ExecutionID": execution_id,
+            "WithHistory": True,
+            "Follow": follow,
+        }
+        request = Request("GET", self._path("logs"))
+        return LogsRequest(request, envelope(identity, payload), read_requester_frame)
 
     async def alive(self) -> bool:
         """Ask whether the server is up: ``GET /livez``, open without credentials."""

@@ -16,7 +16,7 @@ from airflow_provider_bacalhau.client.effects import Request, Response
 from airflow_provider_bacalhau.client.errors import (
     BacalhauError,
     JobOver,
-    NotAuthorised,
+    KeyRefused,
     NotFound,
     NotSupported,
 )
@@ -84,15 +84,17 @@ def requester_error(request: Request, response: Response) -> BacalhauError:
     if _OVER.search(said):
         return JobOver(f"The job is already over: {said}", **facts)
     if _OTHER_KEY in said:
-        return NotAuthorised(
+        return KeyRefused(
             f"The job belongs to another key: {said}",
             hint="Only the key that submitted a job may stop it: give it to the connection (private_key or key_file).",
+            reason=said,
             **facts,
         )
     if _BAD_KEY.search(said):
-        return NotAuthorised(
+        return KeyRefused(
             f"The server does not accept the signature: {said}",
             hint="Check the key of the connection (private_key or key_file), and that no proxy rewrites what is sent.",
+            reason=said,
             **facts,
         )
     if status == 404 and "html" not in response.headers.get("content-type", ""):

@@ -54,6 +54,7 @@ class Capabilities:
     :param unique_names: whether a job's name is unique in its namespace, so that submitting it twice makes one job.
     :param included: whether a job can be had together with its executions and its history, in one answer.
     :param own_publisher: whether a task's publisher may be left out (earlier it has to be an object, if an empty one).
+    :param logs: whether logs can be read (a websocket).
     :param waits_for_nodes: whether the timeouts of the queue and of the whole job are known (earlier a job that finds
         no node fails at once, and both are silently dropped).
     """
@@ -64,6 +65,7 @@ class Capabilities:
     unique_names: bool
     included: bool
     own_publisher: bool
+    logs: bool
     waits_for_nodes: bool
 
 
@@ -122,10 +124,11 @@ _CHANGES: _Changes = (
             "unique_names": False,
             "included": False,
             "own_publisher": False,
+            "logs": False,
             "waits_for_nodes": False,
         },
     ),
-    ((1, 2, 2), {"included": True}),
+    ((1, 2, 2), {"included": True, "logs": True}),
     ((1, 3, 2), {"waits_for_nodes": True}),
     ((1, 4, 0), {"own_publisher": True}),
     ((1, 5, 0), {"history_pages": True}),

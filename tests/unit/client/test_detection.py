@@ -80,8 +80,10 @@ NOT_BACALHAU: list[tuple[Response, Response, str]] = [
     (
         refusal(404, "<html>", content_type="text/html", server="nginx/1.24"),
         refusal(405, "<html>", content_type="text/html; charset=utf-8"),
-        "GET /api/v1/agent/version gave HTTP 404 with text/html from nginx/1.24,"
-        " and POST /version gave HTTP 405 with text/html.",
+        (
+            "GET /api/v1/agent/version gave HTTP 404 with text/html from nginx/1.24,"
+            " and POST /version gave HTTP 405 with text/html."
+        ),
     ),
     (
         Response(200, {"content-type": "text/html"}, b"<html>Welcome</html>"),
