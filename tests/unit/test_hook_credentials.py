@@ -67,7 +67,8 @@ def test_empty_fields_are_no_credentials(nothing: str | None) -> None:
 
 
 def test_an_extra_field_named_like_a_standard_one_is_not_taken_for_it() -> None:
-    assert read(password="right", **{"login": "smuggled"}).client.login == ""  # type: ignore[misc]  # noqa: PIE804
+    connection = SimpleNamespace(host="node", port=None, login=None, password="right")
+    assert read_connection(connection, {"login": "smuggled"}).client.login == ""
 
 
 @pytest.mark.parametrize(

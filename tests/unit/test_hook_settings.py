@@ -12,7 +12,7 @@ from airflow_provider_bacalhau.hooks.bacalhau import ConnectionSettings, read_co
 
 
 def read(host: str | None = "node", port: int | None = None, **extra: Any) -> ConnectionSettings:
-    return read_connection(SimpleNamespace(host=host, port=port), extra)
+    return read_connection(SimpleNamespace(host=host, port=port, login=None, password=None), extra)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_other_fields_are_taken_over() -> None:
         ({"timeout": 0}, "timeout has to be a number of seconds above zero"),
         ({"ipfs_gateway": "gw:8080"}, "ipfs_gateway has to be a URL"),
         ({"web_ui_url": "javascript:alert(1)"}, "web_ui_url has to be a URL"),
-        ({"api": "requester"}, "api has to be auto or orchestrator"),
+        ({"api": "rest"}, "api has to be one of auto, orchestrator, requester"),
         ({"host": "ftp://node"}, "ftp"),
         ({"host": "http://user:secret@node"}, "credentials"),
         ({"ca_file": "/nowhere/ca.pem", "use_tls": True}, "ca_file"),
