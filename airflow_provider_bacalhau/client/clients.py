@@ -106,7 +106,13 @@ class BacalhauClient:
     def logs(
         self, job_id: str, execution_id: str = "", *, follow: bool = True, seconds: float = LOG_SECONDS
     ) -> Iterator[LogChunk]:
-        """Listen to the log of one execution; see :meth:`AsyncBacalhauClient.logs`."""
+        """Listen to the log of one execution, as long as the server keeps it up; see :meth:`Operations.logs_request`.
+
+        :param seconds: how long to listen at most; then it ends as if the log did.
+        :returns: what is written, piece by piece.
+        :raises ResultUnavailable: when the server says why there is no log.
+        :raises Unreachable: when the connection breaks.
+        """
         from airflow_provider_bacalhau.client.transport.websocket import in_thread
 
         wanted = self.run(self.operations.logs_request(job_id, execution_id, follow=follow))
@@ -178,17 +184,11 @@ class AsyncBacalhauClient:
     async def logs(
         self, job_id: str, execution_id: str = "", *, follow: bool = True, seconds: float = LOG_SECONDS
     ) -> AsyncGenerator[LogChunk, None]:
-        """Listen to the log of one execution, for some time.
+        """Listen to the log of one execution, as long as the server keeps it up; see :meth:`Operations.logs_request`.
 
-        It is no way to wait for a job: servers break logs off, never end them, or never begin (WebAssembly on v1.8 and
-        later). Afterwards the whole output is in the results, its beginning in the execution.
-
-        :param job_id: full id.
-        :param execution_id: full id; empty for the latest execution.
-        :param follow: whether to wait for what is still to come.
         :param seconds: how long to listen at most; then it ends as if the log did.
-        :raises NotSupported: for a server that gives no logs.
-        :raises ResultUnavailable: when there is no execution yet, or the server says why there is no log.
+        :returns: what is written, piece by piece.
+        :raises ResultUnavailable: when the server says why there is no log.
         :raises Unreachable: when the connection breaks.
         """
         wanted = await self.run(self.operations.logs_request(job_id, execution_id, follow=follow))

@@ -146,6 +146,9 @@ class Operations:
     async def logs_request(self, job_id: str, execution_id: str = "", *, follow: bool = True) -> LogsRequest:
         """How to listen to the log of one execution, with the credentials that it needs.
 
+        It is no way to wait for a job: servers break logs off, never end them, or never begin (WebAssembly on v1.8 and
+        later). Afterwards the whole output is in the results, its beginning in the execution.
+
         :param job_id: full id.
         :param execution_id: full id; empty for the latest execution.
         :param follow: whether to wait for what is still to come.

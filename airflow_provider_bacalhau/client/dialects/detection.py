@@ -30,20 +30,16 @@ async def detect_version() -> ServerVersion:
     answer = await _ask(asked)
     if answer.ok and (text := _version(Fields(answer.json()))) is not None:
         return await _recognised(text, like="v1.3.2")
-    if not answer.ok and answer.status != 404:
+    if answer.ok:
+        raise _not_bacalhau(asked, answer, _shown(asked, answer))
+    if answer.status != 404:
         raise error_of(asked, answer)
     body = json.dumps({"client_id": ""}).encode()
     asked_again = Request("POST", "/version", headers=_JSON, body=body, repeatable=True, public=True)
     second = await _ask(asked_again)
     if second.ok and (text := _version(Fields(second.json()).fields("build_version_info"))) is not None:
         return await _recognised(text, like="v1.0.3", otherwise="v0.3.29")
-    raise UnexpectedAnswer(
-        f"What answers there is not the API of Bacalhau: {_shown(asked, answer)}, and {_shown(asked_again, second)}.",
-        hint="Check host and port of the connection; the API listens on port 1234 by default.",
-        method=asked.method,
-        path=asked.path,
-        status=answer.status,
-    )
+    raise _not_bacalhau(asked, answer, f"{_shown(asked, answer)}, and {_shown(asked_again, second)}")
 
 
 async def _recognised(text: str, *, like: str, otherwise: str = "") -> ServerVersion:
@@ -70,6 +66,16 @@ async def _ask(request: Request) -> Response:
 def _version(fields: Fields) -> str | None:
     version = fields.get("GitVersion")
     return None if version is None else clean(str(version), _LONGEST_VERSION)
+
+
+def _not_bacalhau(request: Request, response: Response, shown: str) -> UnexpectedAnswer:
+    return UnexpectedAnswer(
+        f"What answers there is not the API of Bacalhau: {shown}",
+        hint="Check host and port of the connection; the API listens on port 1234 by default.",
+        method=request.method,
+        path=request.path,
+        status=response.status,
+    )
 
 
 def _shown(request: Request, response: Response) -> str:

@@ -90,6 +90,8 @@ SCENARIOS: dict[str, Scenario] = {
     "alive": (lambda: dialect().alive(), lambda: serve),
     "node": (lambda: dialect().node(), lambda: serve),
     "nodes": (lambda: dialect().nodes(), lambda: serve),
+    "check": (lambda: dialect().check(), lambda: serve),
+    "logs_request": (lambda: operations().logs_request("j-1"), lambda: serve),
     "version": (lambda: operations().version(), lambda: serve),
     "greet": (lambda: operations().greet(), lambda: serve),
     "submit_once": (lambda: operations().submit_once(SPEC), lambda: serve),

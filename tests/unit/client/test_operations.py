@@ -20,7 +20,6 @@ from airflow_provider_bacalhau.client.errors import (
     ConfigurationError,
     Conflict,
     NotFound,
-    NotSupported,
     ResultUnavailable,
     ServerUnavailable,
     UnexpectedAnswer,
@@ -69,8 +68,6 @@ def test_a_version_that_could_not_be_had_is_asked_for_again() -> None:
         (ok({}), UnexpectedAnswer),
         (ok({"GitVersion": None}), UnexpectedAnswer),
         (Response(200, {}, b"<html>Welcome</html>"), UnexpectedAnswer),
-        (refusal(404, "<html>", content_type="text/html"), UnexpectedAnswer),
-        (version("v1.3.2"), NotSupported),
     ],
 )
 def test_what_answers_has_to_be_bacalhau(answer: Response, kind: type[BacalhauError]) -> None:

@@ -73,7 +73,8 @@ def test_the_error_tree_is_the_one_that_is_drawn() -> None:
     assert drawn == {name for name, kind in kinds.items() if issubclass(kind, errors.BacalhauError)} - {"BacalhauError"}
 
 
-PERMANENT = ["InvalidJobSpec", "ConfigurationError", "NotAuthorised", "RequestRefused", "NotFound", "NotSupported"]
+PERMANENT = ["InvalidJobSpec", "ConfigurationError", "NotAuthorised", "KeyRefused", "RequestRefused", "NotFound"]
+PERMANENT += ["NotSupported"]
 
 
 def test_what_fails_again_however_often_is_permanent() -> None:
