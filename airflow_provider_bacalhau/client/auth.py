@@ -11,10 +11,11 @@ answers 500 to a token that it cannot read, health checks included.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
@@ -32,6 +33,7 @@ from airflow_provider_bacalhau.client.effects import (
 )
 from airflow_provider_bacalhau.client.errors import ConfigurationError, NotAuthorised, UnexpectedAnswer
 from airflow_provider_bacalhau.client.identity import find_identity
+from airflow_provider_bacalhau.client.offer import Offer, ask_for_offer
 from airflow_provider_bacalhau.client.reading import Fields
 
 if TYPE_CHECKING:
@@ -43,11 +45,6 @@ T = TypeVar("T")
 METHODS = ("auto", "none", "basic", "bearer", "client_key")
 """What a connection's ``auth`` may say."""
 
-_OTHER_WAYS = "Fill in an API key or a JWT as the password alone, or use a client key (private_key or key_file)."
-
-# What real servers ask to sign is their node's id. Anything freer, a JSON object above all, could be a job that another
-# server then takes for ours.
-_PHRASE = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=:-]{1,8192}")
 
 
@@ -65,8 +62,9 @@ async def with_auth(operation: Operation[T], auth: Auth) -> T:
         sent = await _prepared(request, auth)
         response = await sent
         if not response.ok and await auth.renew(sent, response):
-            response = await (await _prepared(request, auth))
-        return response
+            sent = await _prepared(request, auth)
+            response = await sent
+        return response if response.ok else _without_echo(response, sent)
 
     try:
         return await with_requests(operation, send)
@@ -80,6 +78,21 @@ async def _prepared(request: Request, auth: Auth) -> Request:
     except TransportError as error:
         # Of the request itself no byte has left, whatever happened on the way to a token.
         raise TransportError(error.failure, sent=False, detail=error.detail) from None
+
+
+def _without_echo(response: Response, sent: Request) -> Response:
+    """An unhappy answer without the credentials of the request, which a server may quote in its message."""
+    value = sent.headers.get("Authorization", "").partition(" ")[2]
+    if not value or not response.body:
+        return response
+    secrets = [value]
+    with contextlib.suppress(ValueError):  # a token is no base64 of a user and a password
+        secrets.append(base64.b64decode(value, validate=True).decode().partition(":")[2])
+    body = response.body
+    for secret in filter(None, secrets):
+        for form in {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}:
+            body = body.replace(form.encode(), b"***")
+    return replace(response, body=body)
 
 
 def choose_auth(settings: ClientSettings, identity: Callable[[], Identity]) -> Auth:
@@ -198,30 +211,6 @@ class Fixed(Auth):
         return error.restated(f"The server does not take {self._credential}: {error.reason}", hint)
 
 
-@dataclass(frozen=True)
-class Offer:
-    """What ``GET /auth`` says of the ways in.
-
-    :param is_known: whether the server has such a call at all (v1.2.1 and later).
-    :param challenge: name of the method that wants a phrase signed; empty for none.
-    :param phrase: that phrase.
-    :param people: how the server asks people instead; empty when it does not.
-    """
-
-    is_known: bool = True
-    challenge: str = ""
-    phrase: bytes = b""
-    people: str = ""
-
-    @property
-    def hint(self) -> str:
-        """What to do where there is no challenge, or no key to answer it."""
-        if self.people:
-            return f"It asks people, by {self.people}, which Airflow cannot answer. {_OTHER_WAYS}"
-        ways = "Fill in login and password of the connection, or an API key or token as the password alone"
-        return f"{ways}; or give it a client key (private_key or key_file)." if self.challenge else f"{ways}."
-
-
 class ClientKey(Auth):
     """Earns a token by signing the server's phrase, and keeps it in memory until it is refused.
 
@@ -332,47 +321,6 @@ class WhenAsked(ClientKey):
         key = await Call(self._key) if self._offer.challenge else None
         self._token = "" if key is None else await self._answer(self._offer, key)
         self._has_way_in = bool(self._token)
-
-
-async def ask_for_offer() -> Offer:
-    """Ask a server for the ways in that it offers: ``GET /auth``, and ``GET /agent/authconfig`` (v1.7 and later).
-
-    :raises UnexpectedAnswer: when the phrase to sign could be something else than a node's id.
-    """
-    request = Request("GET", f"{API}/auth", public=True)
-    response = await request
-    if response.status in {404, 405}:
-        return Offer(is_known=False)
-    if not response.ok:
-        raise error_of(request, response)
-    methods = Fields(response.json()).fields("Methods")
-    for name in sorted(methods.raw, key=lambda name: name.lower() != "clientkey"):
-        method = methods.fields(name)
-        if method.text("type").lower() == "challenge":
-            return Offer(challenge=name, phrase=_phrase(method.fields("params").text("InputPhrase"), request, response))
-    if methods:
-        return Offer(people=f"the method {sorted(methods.raw)[0]!r}"[:100])
-    return Offer(people="OAuth2" if await _asks_for_oauth2() else "")
-
-
-async def _asks_for_oauth2() -> bool:
-    response = await Request("GET", f"{API}/agent/authconfig", public=True)
-    config = Fields(response.json()).fields("Config") if response.ok else Fields(None)
-    return bool(config.text("ProviderID") or config.fields("Oauth2", "OAuth2").text("ProviderID"))
-
-
-def _phrase(text: str, request: Request, response: Response) -> bytes:
-    try:
-        phrase = base64.b64decode(text, validate=True)
-    except ValueError:
-        phrase = b""
-    if not _PHRASE.fullmatch(phrase):
-        raise UnexpectedAnswer(
-            "The server wants something signed that is no node's id; the client key signs nothing else.",
-            hint="Check host and port of the connection.",
-            **_facts(request, response),
-        )
-    return phrase
 
 
 def _lacking(error: NotAuthorised, credential: str, place: str) -> NotAuthorised:

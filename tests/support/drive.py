@@ -6,7 +6,16 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from airflow_provider_bacalhau.client.effects import Effect, Once, Operation, Request, Response, Sleep, TransportError
+from airflow_provider_bacalhau.client.effects import (
+    Call,
+    Effect,
+    Once,
+    Operation,
+    Request,
+    Response,
+    Sleep,
+    TransportError,
+)
 
 T = TypeVar("T")
 
@@ -68,6 +77,8 @@ class Script:
         if isinstance(effect, Sleep):
             self.sleeps.append(effect.seconds)
             return None
+        if isinstance(effect, Call):
+            return effect.make()
         if isinstance(effect, Once):
             self.flights.append(effect.key)
             return self.run(effect.make())

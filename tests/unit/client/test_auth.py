@@ -20,7 +20,6 @@ from airflow_provider_bacalhau.client.dialects.answers import error_of
 from airflow_provider_bacalhau.client.dialects.orchestrator import OrchestratorDialect
 from airflow_provider_bacalhau.client.dialects.versions import ServerVersion
 from airflow_provider_bacalhau.client.effects import (
-    Call,
     Effect,
     Failure,
     Operation,
@@ -97,8 +96,6 @@ class Node(Script):
     tokens: int = 0
 
     def perform(self, effect: Effect) -> Any:
-        if isinstance(effect, Call):
-            return effect.make()
         return self.answer(effect) if isinstance(effect, Request) else super().perform(effect)
 
     def answer(self, request: Request) -> Response:
@@ -158,6 +155,8 @@ async def ask_often(times: int) -> None:
 # -- what is sent -----------------------------------------------------------------------------------------------------
 
 BASIC = "Basic " + _base64("airflow:päss:word")
+
+BASIC_QUOTED = _base64('airflow:päss"word')
 
 CARRIED: dict[str, tuple[dict[str, str], str | None]] = {
     "nothing": ({}, None),
@@ -224,6 +223,28 @@ def test_settings_show_no_secret_but_differ_by_each() -> None:
     assert not [secret for secret in secrets.values() if secret in repr(settings)]
     for name in secrets:
         assert replace(settings, **{name: "other"}) != settings  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("quote", ["{}", '{{"Status":401,"Message":"not taken: {}"}}'])
+@pytest.mark.parametrize(
+    ("fields", "secrets"),
+    [
+        ({"password": "0123456789abcdef"}, ["0123456789abcdef"]),
+        (
+            {"login": "airflow", "password": 'päss"word'},
+            ['päss"word', 'p\\u00e4ss\\"word', 'päss\\"word', BASIC_QUOTED],
+        ),
+    ],
+)
+def test_a_server_that_quotes_what_it_refuses_does_not_bring_it_into_the_error(
+    fields: dict[str, str], secrets: list[str], quote: str
+) -> None:
+    for secret in secrets:
+        node = Node(refuses=refusal(401, quote.format(secret)), methods={})
+        with pytest.raises(NotAuthorised) as caught:
+            node.run(on_demand(ask(), **fields))
+        assert secret not in str(caught.value) + repr(vars(caught.value))
+        assert "***" in str(caught.value)
 
 
 # -- the client key ---------------------------------------------------------------------------------------------------
