@@ -5,12 +5,11 @@ from __future__ import annotations
 import base64
 import functools
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_bacalhau.client.effects import Call, Effect, Failure, Response, TransportError
-from tests.support.drive import Script
+from airflow_provider_bacalhau.client.effects import Failure, Response, TransportError
 
 ROOT = Path(__file__).parent.parent.parent
 RECORDINGS = ROOT / "tests" / "unit" / "client" / "recordings"
@@ -88,19 +87,3 @@ class FakeIdentity:
 
     def sign(self, data: bytes) -> bytes:
         return b"signed:" + data[:5]
-
-
-@dataclass
-class Signing(Script):
-    """A script whose operations may ask for a call, such as reading the key.
-
-    :param calls: how many were made.
-    """
-
-    calls: int = field(default=0)
-
-    def perform(self, effect: Effect) -> Any:
-        if isinstance(effect, Call):
-            self.calls += 1
-            return effect.make()
-        return super().perform(effect)

@@ -12,8 +12,8 @@ from airflow_provider_bacalhau.client.errors import BacalhauError
 from airflow_provider_bacalhau.client.facts import AgentNode, Event, Execution, HistoryEvent, Job, Page, Submission
 from airflow_provider_bacalhau.client.results import Result
 from airflow_provider_bacalhau.client.spec import read_job_spec
-from tests.support.drive import ok, refusal
-from tests.support.requester import FakeIdentity, Recorded, Signing
+from tests.support.drive import Script, ok, refusal
+from tests.support.requester import FakeIdentity, Recorded
 
 RUNNING = ok({"state": {"State": "InProgress"}})
 
@@ -25,7 +25,7 @@ def dialect(version: str) -> RequesterDialect:
     return RequesterDialect(ServerVersion(version), FakeIdentity)  # type: ignore[arg-type]  # it signs, as they do
 
 
-def play(version: str, one: Recorded, *afterwards: Any) -> tuple[Any, Signing]:
+def play(version: str, one: Recorded, *afterwards: Any) -> tuple[Any, Script]:
     """Ask what the exchange asked, and answer with what was recorded.
 
     :returns: what came of it, an error too; and the requests that were made.
@@ -55,7 +55,7 @@ def play(version: str, one: Recorded, *afterwards: Any) -> tuple[Any, Signing]:
             if name in operations
             else {"nodes": server.nodes, "node_info": server.node, "livez": server.alive}[name]()
         )
-    script = Signing.of(*before, one.outcome, *afterwards)
+    script = Script.of(*before, one.outcome, *afterwards)
     try:
         return script.run(operation), script
     except BacalhauError as error:

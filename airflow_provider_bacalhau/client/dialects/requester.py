@@ -259,8 +259,7 @@ class RequesterDialect(Dialect):
 
     async def node(self) -> AgentNode:
         """Describe the node that answers: ``GET /node_info``."""
-        request = Request("GET", "/node_info")
-        return read_node(Fields((await self._answer(request)).json()))
+        return read_node(await self._exchange(Request("GET", "/node_info")))
 
     async def nodes(self) -> tuple[AgentNode, ...]:
         """List the network's nodes: ``GET nodes``. Servers until v1.0.3 cannot: there it is the node that answers."""

@@ -23,8 +23,8 @@ from airflow_provider_bacalhau.client.errors import (
 )
 from airflow_provider_bacalhau.client.operations import Operations
 from airflow_provider_bacalhau.client.settings import ClientSettings
-from tests.support.drive import ok, refusal, version
-from tests.support.requester import VERSIONS, Signing, exchange
+from tests.support.drive import Script, ok, refusal, version
+from tests.support.requester import VERSIONS, exchange
 
 NO_ROUTE = refusal(404, "404 page not found\n", content_type="text/plain")
 AGENT = "GET /api/v1/agent/version"
@@ -39,15 +39,14 @@ def old_version(text: str) -> Response:
 
 @pytest.mark.parametrize("name", VERSIONS)
 def test_recorded_servers_are_recognised(name: str) -> None:
-    script = Signing.of(exchange(name, "probe /agent/version").response, exchange(name, "probe /version").response)
+    script = Script.of(exchange(name, "probe /agent/version").response, exchange(name, "probe /version").response)
     assert script.run(detect_version()) == ServerVersion(name)
     assert script.lines == ([AGENT, OLD] if name < "v1.1" else [AGENT])
 
 
 def test_every_question_is_harmless() -> None:
-    script = Signing.of(NO_ROUTE, old_version(DEV), ok({"jobs": []}))
+    script = Script.of(NO_ROUTE, old_version(DEV), ok({"jobs": []}))
     script.run(detect_version())
-    assert script.calls == 0
     assert script.lines == [AGENT, OLD, LIST]
     assert [request.repeatable or request.method == "GET" for request in script.requests] == [True] * 3
     assert [request.public for request in script.requests] == [True, True, False]
@@ -73,7 +72,7 @@ BUILDS: list[tuple[list[Response], tuple[int, int, int]]] = [
 def test_a_build_without_a_version_is_known_by_what_it_serves(
     answers: list[Response], numbers: tuple[int, int, int]
 ) -> None:
-    assert Signing.of(*answers).run(detect_version()).numbers == numbers
+    assert Script.of(*answers).run(detect_version()).numbers == numbers
 
 
 NOT_BACALHAU: list[tuple[list[Response], str]] = [
@@ -102,7 +101,7 @@ NOT_BACALHAU: list[tuple[list[Response], str]] = [
 @pytest.mark.parametrize(("answers", "said"), NOT_BACALHAU)
 def test_what_is_not_bacalhau_is_described(answers: list[Response], said: str) -> None:
     with pytest.raises(UnexpectedAnswer) as raised:
-        Signing.of(*answers).run(detect_version())
+        Script.of(*answers).run(detect_version())
     assert raised.value.message == f"What answers there is not the API of Bacalhau: {said}"
     assert "1234" in raised.value.hint
 
@@ -118,7 +117,7 @@ def test_what_is_not_bacalhau_is_described(answers: list[Response], said: str) -
 def test_a_server_that_does_not_say_is_not_guessed(
     answer: Response | TransportError, kind: type[BacalhauError]
 ) -> None:
-    script = Signing.of(answer)
+    script = Script.of(answer)
     with pytest.raises(kind):
         script.run(detect_version())
     assert script.lines == [AGENT]
@@ -127,9 +126,9 @@ def test_a_server_that_does_not_say_is_not_guessed(
 # -- which API --------------------------------------------------------------------------------------------------------
 
 
-def spoken(api: str, *answers: Response) -> tuple[Dialect, Signing]:
+def spoken(api: str, *answers: Response) -> tuple[Dialect, Script]:
     operations = Operations(ClientSettings("http://127.0.0.1:1", api=api), lambda: 0.0)
-    script = Signing.of(*answers)
+    script = Script.of(*answers)
     dialect = script.run(operations.dialect())
     assert script.run(operations.dialect()) is dialect  # asked once
     return dialect, script

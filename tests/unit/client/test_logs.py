@@ -27,7 +27,7 @@ from airflow_provider_bacalhau.client.errors import (
 )
 from airflow_provider_bacalhau.client.settings import ClientSettings
 from tests.support.drive import Script, ok
-from tests.support.requester import Signing, exchange, logs
+from tests.support.requester import exchange, logs
 from tests.support.requester_cases import dialect
 
 Talk = Callable[[web.WebSocketResponse, web.Request], Awaitable[None]]
@@ -43,7 +43,7 @@ WARNING = LogChunk("stderr", "warn: going to exit 0\n")
 def test_the_requester_api_is_asked_as_recorded(version: str) -> None:
     recorded = logs(version)
     asked = json.loads(recorded["sent"])["payload"]
-    script = Signing.of()
+    script = Script.of()
     wanted = script.run(dialect(version).logs_request(asked["JobID"], asked["ExecutionID"]))
     assert wanted.request.target == recorded["websocket"]
     assert json.loads(wanted.first_message)["payload"] == {**asked, "ClientID": "c" * 64}
@@ -58,7 +58,7 @@ def test_recorded_messages_are_read(version: str) -> None:
 
 def test_the_execution_that_runs_is_chosen_when_none_is_named() -> None:
     states = exchange("v0.3.29", "long: states").response
-    script = Signing.of(states)
+    script = Script.of(states)
     wanted = script.run(dialect("v0.3.29").logs_request("j"))
     (execution,) = json.loads(states.body)["state"]["Executions"]
     assert json.loads(wanted.first_message)["payload"]["ExecutionID"] == execution["ComputeReference"]
@@ -66,12 +66,12 @@ def test_the_execution_that_runs_is_chosen_when_none_is_named() -> None:
 
 def test_a_job_without_an_execution_has_no_log_yet() -> None:
     with pytest.raises(ResultUnavailable, match="no execution yet"):
-        Signing.of(ok({"state": {"Executions": None}})).run(dialect("v0.3.29").logs_request("j"))
+        Script.of(ok({"state": {"Executions": None}})).run(dialect("v0.3.29").logs_request("j"))
 
 
 def test_requester_servers_that_give_no_logs_name_the_remedy() -> None:
     with pytest.raises(NotSupported) as raised:
-        Signing.of().run(dialect("v1.3.2").logs_request("j", "e"))
+        Script.of().run(dialect("v1.3.2").logs_request("j", "e"))
     assert "orchestrator" in raised.value.hint
 
 

@@ -11,7 +11,7 @@ from airflow_provider_bacalhau.client.diagnosis import FailureCategory, JobOutco
 from airflow_provider_bacalhau.client.dialects import requester_answers
 from airflow_provider_bacalhau.client.dialects.requester import RequesterDialect
 from airflow_provider_bacalhau.client.dialects.versions import ServerVersion
-from airflow_provider_bacalhau.client.effects import MAX_REQUEST_BYTES, Failure, Request, Response, TransportError
+from airflow_provider_bacalhau.client.effects import MAX_REQUEST_BYTES, Call, Failure, Request, Response, TransportError
 from airflow_provider_bacalhau.client.errors import (
     BacalhauError,
     InvalidJobSpec,
@@ -29,8 +29,8 @@ from airflow_provider_bacalhau.client.results import refer
 from airflow_provider_bacalhau.client.spec import read_job_spec
 from airflow_provider_bacalhau.client.spec.legacy_shape import TASK_NAME, name_annotation
 from airflow_provider_bacalhau.client.states import ExecutionState, JobState
-from tests.support.drive import ok, refusal
-from tests.support.requester import RECORDINGS, VERSIONS, FakeIdentity, Signing, exchange, recorded
+from tests.support.drive import Script, ok, refusal
+from tests.support.requester import RECORDINGS, VERSIONS, FakeIdentity, exchange, recorded
 from tests.support.requester_cases import NOT_ASKED, dialect, play, told
 
 EXPECTED = [line.split("\t") for line in (RECORDINGS / "requester-expected.tsv").read_text().splitlines()]
@@ -94,7 +94,7 @@ def test_no_recorded_answer_is_left_out() -> None:
     ],
 )
 def test_a_job_is_submitted_signed_and_in_the_servers_own_words(version: str, path: str, api_version: str) -> None:
-    script = Signing.of(SUBMITTED)
+    script = Script.of(SUBMITTED)
     assert script.run(dialect(version).submit(SPEC)).job_id == "a-b"
     (request,) = script.requests
     assert (request.method, request.target) == ("POST", path)
@@ -108,7 +108,7 @@ def test_a_job_is_submitted_signed_and_in_the_servers_own_words(version: str, pa
 
 
 def test_a_submission_is_sent_once() -> None:
-    script = Signing.of(SUBMITTED)
+    script = Script.of(SUBMITTED)
     script.run(dialect("v1.1.6").submit(SPEC))
     assert not script.requests[0].repeatable
 
@@ -125,7 +125,7 @@ UNCLEAR: list[Response | TransportError] = [
 
 @pytest.mark.parametrize("outcome", UNCLEAR)
 def test_a_submission_that_may_have_arrived_is_unclear(outcome: Response | TransportError) -> None:
-    script = Signing.of(outcome)
+    script = Script.of(outcome)
     with pytest.raises(SubmissionUnclear):
         script.run(dialect("v1.3.2").submit(SPEC))
 
@@ -142,12 +142,12 @@ def test_a_submission_that_was_not_taken_is_not_unclear(
     outcome: Response | TransportError, kind: type[BacalhauError]
 ) -> None:
     with pytest.raises(kind) as raised:
-        Signing.of(outcome).run(dialect("v1.3.2").submit(SPEC))
+        Script.of(outcome).run(dialect("v1.3.2").submit(SPEC))
     assert not isinstance(raised.value, SubmissionUnclear)
 
 
 def test_a_job_that_is_too_large_is_not_sent() -> None:
-    script = Signing.of()
+    script = Script.of()
     spec = SPEC.model_copy(update={"labels": {"big": "x" * MAX_REQUEST_BYTES}})
     with pytest.raises(InvalidJobSpec, match="bytes long"):
         script.run(dialect("v1.3.2").submit(spec))
@@ -156,7 +156,7 @@ def test_a_job_that_is_too_large_is_not_sent() -> None:
 @pytest.mark.parametrize("version", ["v0.3.29", "v1.0.3"])
 def test_a_job_that_old_servers_refuse_but_keep_as_failed_is_a_job(version: str) -> None:
     refused = exchange(version, "unschedulable").response
-    submission = Signing.of(refused).run(dialect(version).submit(SPEC))
+    submission = Script.of(refused).run(dialect(version).submit(SPEC))
     assert submission.job_id == refused.headers["x-bacalhau-job-id"]
     assert submission.warnings == ("not enough nodes to run job. requested: 1, available: 0",)
 
@@ -172,31 +172,30 @@ def test_reading_needs_no_key() -> None:
     server = RequesterDialect(ServerVersion("v1.1.6"), no_key)
     item = exchange("v1.1.6", "wasm ok: list").response
     events = exchange("v1.1.6", "wasm ok: events").response
-    script = Signing.of(item, events, item, state("New"), events, ok({"results": []}), ok([]))
+    script = Script.of(item, events, item, state("New"), events, ok({"results": []}), ok([]))
     script.run(server.get("j", executions=True, history=True))
     script.run(server.list())
     script.run(server.executions("j"))
     script.run(server.history("j"))
     script.run(server.results("j"))
     script.run(server.nodes())
-    assert script.calls == 0
     assert all(request.repeatable or request.method == "GET" for request in script.requests)
 
 
 def test_the_key_is_asked_for_off_the_loop() -> None:
-    script = Signing.of(SUBMITTED)
-    script.run(dialect("v1.1.6").submit(SPEC))
-    assert script.calls == 1
+    operation = dialect("v1.1.6").submit(SPEC)
+    assert isinstance(operation.send(None), Call)
+    operation.close()
 
 
 def test_checking_a_connection_proves_the_key_on_a_job_that_cannot_exist() -> None:
-    script = Signing.of(ok({"jobs": []}), exchange("v1.1.6", "cancel unknown").response)
+    script = Script.of(ok({"jobs": []}), exchange("v1.1.6", "cancel unknown").response)
     script.run(dialect("v1.1.6").check())
     assert sent(script.requests[1])["payload"]["JobID"] == "00000000-0000-4000-8000-000000000000"
 
 
 def test_a_key_that_is_not_accepted_shows_when_checking() -> None:
-    script = Signing.of(ok({"jobs": []}), exchange("v1.1.6", "submit bad signature").response)
+    script = Script.of(ok({"jobs": []}), exchange("v1.1.6", "submit bad signature").response)
     with pytest.raises(NotAuthorised) as raised:
         script.run(dialect("v1.1.6").check())
     assert "private_key" in raised.value.hint
@@ -206,7 +205,7 @@ def test_a_key_that_is_not_accepted_shows_when_checking() -> None:
 
 
 def test_stopping_sends_the_reason_signed() -> None:
-    script = Signing.of(exchange("v0.3.29", "cancel running").response)
+    script = Script.of(exchange("v0.3.29", "cancel running").response)
     assert script.run(dialect("v0.3.29").stop("j", "because")) is StopOutcome.STOPPED
     payload = sent(script.requests[0])["payload"]
     assert payload == {"ClientID": FakeIdentity().client_id, "JobID": "j", "Reason": "because"}
@@ -215,9 +214,9 @@ def test_stopping_sends_the_reason_signed() -> None:
 
 @pytest.mark.parametrize("version", ["v1.1.6", "v1.3.2"])
 def test_a_stopped_job_is_told_from_one_that_is_stopped_now(version: str) -> None:
-    script = Signing.of(exchange(version, "cancelled: states").response)
+    script = Script.of(exchange(version, "cancelled: states").response)
     assert script.run(dialect(version).stop("j", "because")) is StopOutcome.ALREADY_STOPPED
-    script = Signing.of(exchange(version, "long: states").response, exchange(version, "cancel running").response)
+    script = Script.of(exchange(version, "long: states").response, exchange(version, "cancel running").response)
     assert script.run(dialect(version).stop("j", "because")) is StopOutcome.STOPPED
 
 
@@ -231,17 +230,17 @@ def test_a_stopped_job_is_told_from_one_that_is_stopped_now(version: str) -> Non
     ],
 )
 def test_old_servers_are_asked_how_a_job_ended(version: str, how: str, outcome: StopOutcome) -> None:
-    script = Signing.of(exchange(version, "cancel completed").response, state(how))
+    script = Script.of(exchange(version, "cancel completed").response, state(how))
     assert script.run(dialect(version).stop("j", "because")) is outcome
 
 
 def test_a_job_that_is_gone_before_it_is_stopped_is_not_found() -> None:
-    script = Signing.of(exchange("v1.3.2", "states unknown").response)
+    script = Script.of(exchange("v1.3.2", "states unknown").response)
     assert script.run(dialect("v1.3.2").stop("j", "because")) is StopOutcome.NOT_FOUND
 
 
 def test_a_job_of_another_key_says_which_field_to_mend() -> None:
-    script = Signing.of(state("InProgress"), exchange("v1.3.2", "cancel by other").response)
+    script = Script.of(state("InProgress"), exchange("v1.3.2", "cancel by other").response)
     with pytest.raises(NotAuthorised) as raised:
         script.run(dialect("v1.3.2").stop("j", "because"))
     assert "key_file" in raised.value.hint
@@ -266,7 +265,7 @@ def ids(jobs: tuple[Job, ...]) -> list[str]:
 
 def test_jobs_must_carry_all_labels_though_the_server_finds_any() -> None:
     answer = ok({"jobs": [item(1, "a=1", "b=2", "c"), item(2, "a=1"), item(3, "a=1", "b=3"), item(4, "b=2", "a=1")]})
-    script = Signing.of(answer)
+    script = Script.of(answer)
     page = script.run(dialect("v1.1.6").list(labels={"a": "1", "b": "2"}, limit=1))
     assert ids(page.items) == ["j1"]
     assert page.next_token == "1"
@@ -277,7 +276,7 @@ def test_jobs_must_carry_all_labels_though_the_server_finds_any() -> None:
 
 def test_pages_are_cut_from_the_front_of_the_list() -> None:
     jobs = [item(number) for number in range(1, 6)]
-    script = Signing.of(ok({"jobs": jobs[:3]}), ok({"jobs": jobs[:5]}), ok({"jobs": jobs}))
+    script = Script.of(ok({"jobs": jobs[:3]}), ok({"jobs": jobs[:5]}), ok({"jobs": jobs}))
     server, seen, token = dialect("v1.3.2"), [], ""
     for _ in range(3):
         page = script.run(server.list(limit=2, next_token=token))
@@ -289,7 +288,7 @@ def test_pages_are_cut_from_the_front_of_the_list() -> None:
 
 
 def test_servers_that_cut_before_they_sort_are_asked_for_everything() -> None:
-    script = Signing.of(ok({"jobs": [item(2), item(3), item(1)]}))
+    script = Script.of(ok({"jobs": [item(2), item(3), item(1)]}))
     page = script.run(dialect("v0.3.29").list(limit=2, reverse=True))
     assert ids(page.items) == ["j3", "j2"]
     assert sent(script.requests[0]) == {
@@ -303,7 +302,7 @@ def test_servers_that_cut_before_they_sort_are_asked_for_everything() -> None:
 
 @pytest.mark.parametrize(("version", "sort_by", "most"), [("v1.1.6", "created_at", 0), ("v1.3.2", "modified_at", 3)])
 def test_the_order_of_change_is_made_here_where_servers_have_none(version: str, sort_by: str, most: int) -> None:
-    script = Signing.of(ok({"jobs": [item(1, modified=3), item(2, modified=1)]}))
+    script = Script.of(ok({"jobs": [item(1, modified=3), item(2, modified=1)]}))
     page = script.run(dialect(version).list(order_by="modified_at", limit=2))
     assert ids(page.items) == ["j2", "j1"]
     assert (sent(script.requests[0])["sort_by"], sent(script.requests[0])["max_jobs"]) == (sort_by, most)
@@ -311,13 +310,13 @@ def test_the_order_of_change_is_made_here_where_servers_have_none(version: str, 
 
 def test_name_and_labels_are_read_from_annotations() -> None:
     named = item(1, name_annotation("a-b"), f"{TASK_NAME}=t", "dag=x=y", "plain")
-    (job,) = Signing.of(ok({"jobs": [named]})).run(dialect("v1.1.6").list()).items
+    (job,) = Script.of(ok({"jobs": [named]})).run(dialect("v1.1.6").list()).items
     assert job.name == "a-b"
     assert job.labels == {"dag": "x=y", "plain": ""}
 
 
 def test_history_can_be_filtered() -> None:
-    script = Signing.of(ok({"events": []}), ok({"events": None}))
+    script = Script.of(ok({"events": []}), ok({"events": None}))
     assert script.run(dialect("v1.1.6").history("j", since=7, event_type="job")).items == ()
     script.run(dialect("v1.1.6").history("j", event_type="execution"))
     first, second = (sent(request)["filters"] for request in script.requests)
@@ -330,7 +329,7 @@ def test_history_can_be_filtered() -> None:
 
 def outcome(version: str, label: str) -> JobOutcome:
     answers = exchange(version, f"{label}: list").response, exchange(version, f"{label}: events").response
-    return JobOutcome.of(Signing.of(*answers).run(dialect(version).get("j", executions=True, history=True)))
+    return JobOutcome.of(Script.of(*answers).run(dialect(version).get("j", executions=True, history=True)))
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -394,7 +393,7 @@ def test_a_job_says_what_it_is(version: str) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_results_are_traced_to_their_executions(version: str) -> None:
     job = outcome(version, "wasm ok").job
-    results = Signing.of(exchange(version, "wasm ok: results").response).run(dialect(version).results("j"))
+    results = Script.of(exchange(version, "wasm ok: results").response).run(dialect(version).results("j"))
     (reference,) = refer(job.id, results, job.executions or ())
     assert reference.cid == "QmRNmZCoujKHMqgXypPfKkYJCDV4r8WogVoDVSrLmwEoFR"
     assert reference.execution_id == (job.executions or ())[0].id
@@ -411,7 +410,7 @@ def test_results_of_every_publisher_are_read() -> None:
             ]
         }
     )
-    first, second, third = Signing.of(answer).run(dialect("v1.3.2").results("j"))
+    first, second, third = Script.of(answer).run(dialect("v1.3.2").results("j"))
     assert (first.type, first.params, first.index) == ("ipfs", {"CID": "Qm"}, 0)
     assert (second.type, second.params, second.index) == ("s3", {"Bucket": "b", "Key": "k"}, 2)
     assert (third.type, third.url, third.index) == ("urlDownload", "http://n/e.tgz", 3)
@@ -422,21 +421,21 @@ def test_results_of_every_publisher_are_read() -> None:
 
 def test_a_job_that_partly_completed_has_failed() -> None:
     found = {"jobs": [{"Job": {"Metadata": {"ID": "j"}}, "State": {"State": "CompletedPartially", "Executions": None}}]}
-    job = Signing.of(ok(found)).run(dialect("v0.3.29").get("j", executions=True))
+    job = Script.of(ok(found)).run(dialect("v0.3.29").get("j", executions=True))
     assert (job.state, job.executions) == (JobState.FAILED, ())
     assert "CompletedPartially" in job.message
 
 
 def test_a_job_on_every_node_is_an_ops_job() -> None:
     found = {"jobs": [{"Job": {"Metadata": {"ID": "j"}, "Spec": {"Deal": {"TargetingMode": True}}}, "State": {}}]}
-    job = Signing.of(ok(found)).run(dialect("v1.1.6").get("j"))
+    job = Script.of(ok(found)).run(dialect("v1.1.6").get("j"))
     assert (job.type, job.count, job.executions) == ("ops", 0, None)
 
 
 @pytest.mark.parametrize("answer", [ok({"jobs": []}), ok({}), ok([]), ok(None), Response(200, {}, b"<html>")])
 def test_a_good_answer_that_holds_no_job_is_unexpected(answer: Response) -> None:
     with pytest.raises(UnexpectedAnswer):
-        Signing.of(answer).run(dialect("v1.1.6").get("j"))
+        Script.of(answer).run(dialect("v1.1.6").get("j"))
 
 
 @pytest.mark.parametrize(
@@ -456,27 +455,27 @@ def test_states_of_executions_have_names(name: str, expected: ExecutionState) ->
 
 def test_an_exit_code_that_cannot_be_read_is_not_success() -> None:
     execution = {"State": "Completed", "RunOutput": {"exitCode": "zero"}}
-    (one,) = Signing.of(ok({"state": {"Executions": [execution]}})).run(dialect("v1.1.6").executions("j"))
+    (one,) = Script.of(ok({"state": {"Executions": [execution]}})).run(dialect("v1.1.6").executions("j"))
     assert one.exit_code is None
 
 
 def test_a_server_that_retired_the_api_names_the_remedy() -> None:
     gone = "This endpoint is deprecated. See the migration guide at https://docs.bacalhau.org/"
     with pytest.raises(NotSupported, match="has retired the requester API") as raised:
-        Signing.of(refusal(410, json.dumps(gone))).run(dialect("v1.4.0").list())
+        Script.of(refusal(410, json.dumps(gone))).run(dialect("v1.4.0").list())
     assert "`api`" in raised.value.hint
 
 
 @pytest.mark.parametrize("answer", [refusal(404, "404 page not found\n"), refusal(404, {"message": "Not Found"})])
 def test_a_server_without_the_api_names_the_remedy(answer: Response) -> None:
     with pytest.raises(NotSupported, match="does not serve the requester API") as raised:
-        Signing.of(answer).run(dialect("v1.1.6").list())
+        Script.of(answer).run(dialect("v1.1.6").list())
     assert "`api`" in raised.value.hint
 
 
 def test_a_page_of_something_else_is_not_taken_for_bacalhau() -> None:
     with pytest.raises(UnexpectedAnswer):
-        Signing.of(refusal(404, "<html>", content_type="text/html")).run(dialect("v1.1.6").list())
+        Script.of(refusal(404, "<html>", content_type="text/html")).run(dialect("v1.1.6").list())
 
 
 @pytest.mark.parametrize(
@@ -484,12 +483,12 @@ def test_a_page_of_something_else_is_not_taken_for_bacalhau() -> None:
 )
 def test_a_server_that_cannot_answer_now_is_asked_again_later(answer: Response) -> None:
     with pytest.raises(ServerUnavailable):
-        Signing.of(answer).run(dialect("v1.1.6").executions("j"))
+        Script.of(answer).run(dialect("v1.1.6").executions("j"))
 
 
 def test_a_lost_answer_is_unreachable() -> None:
     with pytest.raises(Unreachable):
-        Signing.of(LOST).run(dialect("v1.1.6").executions("j"))
+        Script.of(LOST).run(dialect("v1.1.6").executions("j"))
 
 
 HOSTILE: list[Any] = [None, True, 7, "x", [], [None], {}, {"State": {}}, {"Executions": [[], None, {"RunOutput": 3}]}]
@@ -506,7 +505,7 @@ def test_nothing_that_a_server_says_breaks_the_reading(value: Any) -> None:
 
 
 def test_old_servers_describe_only_the_node_that_answers() -> None:
-    script = Signing.of(exchange("v0.3.29", "probe /node_info").response)
+    script = Script.of(exchange("v0.3.29", "probe /node_info").response)
     (node,) = script.run(dialect("v0.3.29").nodes())
     assert node.takes_jobs
     assert node.id == "QmQLFErrZx2kZMW7SvNd5qt3AsYQRAh6tEVrCT2tWwA9Dj"
