@@ -15,6 +15,9 @@ DEFAULT_PORT = 1234
 DEFAULT_TIMEOUT = 30.0
 """Seconds for one exchange; servers themselves give up after 30."""
 
+APIS = ("auto", "orchestrator", "requester")
+"""What a connection's ``api`` may say."""
+
 CONNECT_TIMEOUT = 10.0
 """Seconds to connect, where the whole exchange may take longer."""
 
@@ -61,6 +64,8 @@ class ClientSettings:
 
     def __post_init__(self) -> None:
         """Refuse what no library could use, before one of them says so in the middle of a request."""
+        if self.api not in APIS:
+            raise ConfigurationError(f"The connection's api has to be one of {', '.join(APIS)}.")
         if not 0 < self.timeout < float("inf"):
             raise ConfigurationError(f"The connection's timeout is not a number of seconds: {self.timeout}.")
         if self.ipfs_gateway:

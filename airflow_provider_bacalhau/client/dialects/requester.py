@@ -139,10 +139,11 @@ class RequesterDialect(Dialect):
     ) -> Page[Job]:
         """List jobs: ``POST list``, everybody's.
 
-        Servers until v1.0.3 cut a list before they sort it, and all find jobs by *any* of some annotations: there the
-        whole list is asked for, and sorted and cut here.
+        Servers until v1.0.3 cut a list before they sort it, and all find jobs by *any* of some annotations, in any
+        letter case: then the whole list is asked for, and sorted and cut here.
 
-        :param labels: only jobs that carry all of these, as annotations.
+        :param labels: only jobs that carry all of these, as annotations. Jobs that were submitted through the
+            orchestrator API show the keys of their labels only, and are not found by a value.
         :param limit: the most to return; 0 for all.
         :param order_by: ``created_at`` or ``modified_at``.
         :param reverse: newest first.
@@ -152,7 +153,7 @@ class RequesterDialect(Dialect):
         wanted = dict(labels or {})
         start = int(next_token) if next_token.isascii() and next_token.isdigit() else 0
         by_modified = order_by == "modified_at"
-        can_cut = self.can.limits_sorted and len(wanted) <= 1 and (self.can.sorts_by_modified or not by_modified)
+        can_cut = self.can.limits_sorted and not wanted and (self.can.sorts_by_modified or not by_modified)
         query: dict[str, Any] = {
             "return_all": True,
             "max_jobs": start + limit + 1 if limit and can_cut else 0,

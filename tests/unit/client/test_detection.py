@@ -16,6 +16,7 @@ from airflow_provider_bacalhau.client.dialects.versions import ServerVersion
 from airflow_provider_bacalhau.client.effects import Failure, Response, TransportError
 from airflow_provider_bacalhau.client.errors import (
     BacalhauError,
+    ConfigurationError,
     NotSupported,
     ServerUnavailable,
     UnexpectedAnswer,
@@ -155,6 +156,11 @@ def test_the_orchestrators_api_is_spoken_unless_the_connection_says_otherwise(
 @pytest.mark.parametrize("name", ["v0.3.26", "v1.0.3"])
 def test_servers_without_the_orchestrators_api_are_spoken_to_in_theirs(name: str) -> None:
     assert type(spoken("auto", NO_ROUTE, old_version(name))[0]) is RequesterDialect
+
+
+def test_an_api_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="auto, orchestrator, requester"):
+        ClientSettings("http://127.0.0.1:1", api="graphql")
 
 
 def test_an_api_that_the_server_does_not_have_is_named_with_the_remedy() -> None:

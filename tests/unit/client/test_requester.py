@@ -274,6 +274,13 @@ def test_jobs_must_carry_all_labels_though_the_server_finds_any() -> None:
     assert query["max_jobs"] == 0
 
 
+def test_labels_are_told_apart_by_letter_case_though_the_server_does_not() -> None:
+    script = Script.of(ok({"jobs": [item(1, "Dag=a"), item(2, "dag=A"), item(3, "dag=a")]}))
+    page = script.run(dialect("v1.3.2").list(labels={"dag": "a"}, limit=1))
+    assert (ids(page.items), page.next_token) == (["j3"], "")
+    assert sent(script.requests[0])["max_jobs"] == 0
+
+
 def test_pages_are_cut_from_the_front_of_the_list() -> None:
     jobs = [item(number) for number in range(1, 6)]
     script = Script.of(ok({"jobs": jobs[:3]}), ok({"jobs": jobs[:5]}), ok({"jobs": jobs}))
