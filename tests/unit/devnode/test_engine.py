@@ -98,11 +98,12 @@ def test_a_run_leaves_no_open_files(engine: WasmEngine, tmp_path: Path) -> None:
     (tmp_path / "warm").mkdir()
     engine.run(program(tmp_path / "warm", module("exitn.wasm"), "0"), Control())
     before = len(list(descriptors.iterdir()))
-    for number in range(5):
+    for number in range(20):
         folder = tmp_path / str(number)
         folder.mkdir()
         engine.run(program(folder, module("exitn.wasm"), "0"), Control())
         (tmp_path / f"broken{number}").mkdir()
         with pytest.raises(ProgramError):
             engine.run(program(tmp_path / f"broken{number}", b"no module"), Control())
-    assert len(list(descriptors.iterdir())) == before
+    # Another node in this process may open and close files of its own meanwhile; a leak would be one for each run.
+    assert len(list(descriptors.iterdir())) < before + 20
