@@ -16,6 +16,7 @@ from airflow_provider_bacalhau.client.dialects.detection import detect_version
 from airflow_provider_bacalhau.client.dialects.orchestrator import OrchestratorDialect
 from airflow_provider_bacalhau.client.effects import Once, Sleep
 from airflow_provider_bacalhau.client.errors import (
+    BacalhauError,
     Conflict,
     JobUnchanged,
     ResultUnavailable,
@@ -94,11 +95,18 @@ class Operations:
         :raises UnexpectedAnswer: when what answers is not Bacalhau.
         """
         if self._dialect is None:
-            self._dialect = await Once("dialect", self._detect)
+            found = await Once("dialect", self._detect)
+            if isinstance(found, BacalhauError):
+                raise found
+            self._dialect = found
         return self._dialect
 
-    async def _detect(self) -> OrchestratorDialect:
-        return OrchestratorDialect(await detect_version())
+    async def _detect(self) -> OrchestratorDialect | BacalhauError:
+        # The error is an answer here, and raised in each operation that waits for it: a driver throws none into them.
+        try:
+            return OrchestratorDialect(await detect_version())
+        except BacalhauError as error:
+            return error
 
     async def version(self) -> ServerVersion:
         """The server's version."""
