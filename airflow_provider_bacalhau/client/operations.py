@@ -20,6 +20,7 @@ from airflow_provider_bacalhau.client.dialects.orchestrator import OrchestratorD
 from airflow_provider_bacalhau.client.dialects.requester import RequesterDialect
 from airflow_provider_bacalhau.client.effects import Once, Sleep
 from airflow_provider_bacalhau.client.errors import (
+    BacalhauError,
     Conflict,
     JobUnchanged,
     NotAuthorised,
@@ -32,7 +33,7 @@ from airflow_provider_bacalhau.client.facts import AgentNode, Job, Submission
 from airflow_provider_bacalhau.client.gateway import Gateway
 from airflow_provider_bacalhau.client.identity import load_identity
 from airflow_provider_bacalhau.client.results import ResultReference, refer
-from airflow_provider_bacalhau.client.waiting import DEFAULT_POLL_INTERVAL, MOST_FAILED_POLLS, poll_delay
+from airflow_provider_bacalhau.client.waiting import DEFAULT_POLL_INTERVAL, MOST_FAILED_POLLS, YOUNG, poll_delay
 
 if TYPE_CHECKING:
     from airflow_provider_bacalhau.client.dialects.logs import LogsRequest
@@ -112,14 +113,21 @@ class Operations:
         :raises UnexpectedAnswer: when what answers is not Bacalhau.
         """
         if self._dialect is None:
-            self._dialect = await Once("dialect", self._detect)
+            found = await Once("dialect", self._detect)
+            if isinstance(found, BacalhauError):
+                raise found
+            self._dialect = found
         return self._dialect
 
-    async def _detect(self) -> Dialect:
-        version = await detect_version()
-        if self._api == "requester" or (self._api == "auto" and not version.has_orchestrator):
-            return RequesterDialect(version, self.identity)
-        return OrchestratorDialect(version)
+    async def _detect(self) -> Dialect | BacalhauError:
+        # The error is an answer here, and raised in each operation that waits for it: a driver throws none into them.
+        try:
+            version = await detect_version()
+            if self._api == "requester" or (self._api == "auto" and not version.has_orchestrator):
+                return RequesterDialect(version, self.identity)
+            return OrchestratorDialect(version)
+        except BacalhauError as error:
+            return error
 
     async def version(self) -> ServerVersion:
         """The server's version."""
@@ -205,12 +213,11 @@ class Operations:
         :raises NotFound: for an unknown id.
         :raises Unreachable: when ten looks in a row got no answer.
         """
-        dialect = await self.dialect()
         begun, failed_polls = self._clock(), 0
         last: Job | None = None
         while True:
             try:
-                job = await dialect.get(job_id)
+                job = await (await self.dialect()).get(job_id)
             except (Unreachable, ServerUnavailable) as error:
                 failed_polls += 1
                 if failed_polls >= MOST_FAILED_POLLS:
@@ -228,12 +235,20 @@ class Operations:
             if deadline is not None and now >= deadline:
                 where = f"it is {last.state.value}" if last else "it could not be looked at"
                 raise WaitTimeout(f"Job {job_id} was not over in time: {where} after {now - begun:.0f} s of waiting.")
-            age = max(now - begun, now - last.created if last and last.created else 0.0)
-            delay = poll_delay(age, poll_interval, random.random())  # noqa: S311  # spreads waiters, guards nothing
+            delay = poll_delay(self._age(last, begun, now), poll_interval, random.random())  # noqa: S311
             if deadline is not None:
                 delay = min(delay, max(0.0, deadline - now))
-            if await self._pause(delay, is_cancelled) and last is not None:
+            if await self._pause(delay, is_cancelled):
+                if last is None:
+                    raise WaitTimeout(f"The wait for job {job_id} was given up before it could be looked at.")
                 return last
+
+    @staticmethod
+    def _age(job: Job | None, begun: float, now: float) -> float:
+        """A job's age in seconds, for the pace of looking at it."""
+        known = now - job.created if job and job.created else 0.0
+        # The server's clock may be behind ours: it may tell that a job is not young, but not slow the pace further.
+        return max(now - begun, min(known, YOUNG))
 
     async def _pause(self, seconds: float, is_cancelled: Callable[[], bool] | None) -> bool:
         """Sleep; whether the caller lost interest meanwhile."""
@@ -268,16 +283,23 @@ class Operations:
 
         :raises ResultUnavailable: when the job has no such result any more.
         """
-        results = await (await self.dialect()).results(reference.job_id)
-        index = reference.index or 0
-        if index >= len(results) or not results[index].url:
-            raise ResultUnavailable(f"Job {reference.job_id} has no result number {index} that has an address.")
-        url = results[index].url
+        dialect = await self.dialect()
+        results = await dialect.results(reference.job_id)
+        executions = await dialect.executions(reference.job_id) if reference.execution_id else ()
+        for result, now in zip(results, refer(reference.job_id, results, executions), strict=True):
+            # The order of the list is documented nowhere: the execution tells better than the place.
+            both = (now.execution_id, reference.execution_id)
+            if (both[0] == both[1] if all(both) else result.index == reference.index) and result.url:
+                self._tell_secret(result.url)
+                return result.url
+        raise ResultUnavailable(f"Job {reference.job_id} has no result number {reference.index} that has an address.")
+
+    def _tell_secret(self, url: str) -> None:
+        """Let the caller mask a signed address in its logs."""
         signature = url.partition("?")[2]
         if self._told is not None and signature:
             self._told(url)
             self._told(signature)
-        return url
 
     async def result_texts(self, job_id: str, path: str, *, max_bytes: int = MOST_TEXT) -> list[ResultText]:
         """The text of one small file of each of a job's results.
@@ -331,7 +353,8 @@ class Operations:
         if isinstance(one, IpfsPathInput):
             return [one.ready(await self._gateway.resolve(one.cid, one.path))]
         if isinstance(one, ResultInput):
-            return [one.ready(await self.result_url(ResultReference("url", one.job_id, index=one.index)))]
+            reference = ResultReference("url", one.job_id, one.execution_id, index=one.index)
+            return [one.ready(await self.result_url(reference))]
         if isinstance(one, JobInput):
             return await self.resolve_inputs(one.expand([found.to_dict() for found in await self._results_of(one)]))
         return [one]

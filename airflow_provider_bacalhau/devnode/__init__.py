@@ -8,7 +8,19 @@ the CIDs that a real node gives them, and serves those through an IPFS gateway::
     with DevNode() as node:
         print(node.api, node.gateway)
 
-or ``python -m airflow_provider_bacalhau.devnode``. Needs the ``devnode`` extra. Importing this package costs nothing:
+or ``python -m airflow_provider_bacalhau.devnode``.
+
+Where it differs from a real node, on purpose:
+
+* a CID that it does not have fails the execution at once, instead of blocking the node for minutes;
+* queued jobs are looked at every second (``queue_backoff``), and again after a restart, which real nodes forget;
+* a total timeout ends a job on time, not up to two and a half minutes late;
+* the execution record holds the beginning of the output, not only the program's first write;
+* a URL that does not answer is asked once, not four times;
+* WebAssembly programs have no network; there is no Docker engine and no rate limit;
+* every compute node offers 80 % of the machine, as real ones do, but at least four cores.
+
+Needs the ``devnode`` extra. Importing this package costs nothing:
 what it is made of is imported when :class:`DevNode` is first asked for.
 """
 

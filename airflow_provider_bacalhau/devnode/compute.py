@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import stat
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -224,7 +223,7 @@ def run(workshop: Workshop, execution: Execution, control: Control) -> Ended | P
     except (InputError, ProgramError, PublishError, OSError) as error:
         return Problem(_error_text(error), topic, {"IsError": "true"})
     finally:
-        _remove(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _run_program(workshop: Workshop, execution: Execution, control: Control, folder: Path) -> RunOutput:
@@ -319,17 +318,3 @@ def _interruption_text(reason: Interruption, execution: Execution) -> str:
 def _error_text(error: Exception) -> str:
     """Without host paths: they mean nothing outside this process."""
     return f"filesystem error: {error.strerror}" if isinstance(error, OSError) else str(error)
-
-
-def _remove(folder: Path) -> None:
-    """Remove a run's folder, also what the program made unreadable; never through a link."""
-
-    def make_removable(function: Callable[[str], Any], path: str, _: object) -> None:
-        parent = Path(path).parent
-        parent.chmod(stat.S_IRWXU)
-        if not Path(path).is_symlink():
-            Path(path).chmod(stat.S_IRWXU)
-        function(path)
-
-    if folder.exists():
-        shutil.rmtree(folder, onerror=make_removable)

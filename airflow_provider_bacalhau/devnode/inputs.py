@@ -125,6 +125,8 @@ class Inputs:
         path.mkdir(exist_ok=True)
         try:
             with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
+                if sum(member.size for member in archive) > DOWNLOAD_LIMIT:
+                    raise InputError(f"preparing arguments: the archive is larger than {DOWNLOAD_LIMIT} bytes")
                 archive.extractall(path, filter="data")
         except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
             raise InputError(f"preparing arguments: {error}") from None

@@ -9,7 +9,7 @@ import re
 import tarfile
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 PATIENCE = 30.0
 """Seconds until which anything that should happen has happened."""
 
+
+UNKNOWN_ID = "j-00000000-0000-4000-8000-000000000000"
+"""Has the form of a job's id, and is nobody's."""
 
 SETTLING = 0.5
 """Seconds after which a job that began is at work, and a quick one is over."""
@@ -128,7 +131,7 @@ class Submitter:
         self.client.wait(job_id, poll_interval=0.2, deadline=time.time() + PATIENCE)
         return self.client.outcome(job_id)
 
-    def until(self, job_id: str, holds: Any) -> Job:
+    def until(self, job_id: str, holds: Callable[[Job], bool]) -> Job:
         """Look at a job, with its executions and history, until something holds of it."""
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -174,7 +177,7 @@ def archive(url: str) -> dict[str, bytes | None]:
     return found
 
 
-_NODES_WITH_A_REASON = re.compile(r"• (?:Node n-[0-9a-f]{8}|(?P<alike>\d+) of \d+ nodes): (?P<reason>.+)")
+_NODES_WITH_A_REASON = re.compile(r"• (?:Node n-[0-9a-f]{8}|(?P<alike>\d+) of \d+ nodes): (?P<reason>.*)")
 
 
 def reasons(message: str) -> dict[str, int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bacalhau.client.diagnosis import has_succeeded
+from airflow_provider_bacalhau.client.diagnosis import FailureCategory, has_succeeded
 from airflow_provider_bacalhau.client.states import ExecutionState, JobState
 
 from . import programs
@@ -40,6 +40,16 @@ def test_a_module_that_cannot_be_run_is_tried_twice_on_each_of_three_nodes(wide_
     assert len(tries) >= 3
     assert set(tries.values()) == {2}
     assert reasons(outcome.job.message) == {"job already executed on this node more than once": len(tries)}
+
+
+def test_a_count_beyond_the_nodes_that_may_not_queue_runs_nothing(jobs: Submitter, node: NodeUnderTest) -> None:
+    there = len(node.nodes)
+    outcome = jobs.finish(exiting(0, count=there + 1, queue_timeout=0))
+    first = outcome.job.message.splitlines()[0]
+    assert first == f"not enough nodes to run job. requested: {there + 1}, available: {there}, suitable: {there}."
+    assert outcome.job.state is JobState.FAILED
+    assert outcome.diagnosis.category is FailureCategory.NO_SUITABLE_NODE
+    assert outcome.job.executions == ()
 
 
 def test_a_count_beyond_the_nodes_completes_what_it_can_and_waits_for_more(

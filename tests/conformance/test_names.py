@@ -15,13 +15,7 @@ from airflow_provider_bacalhau.client.states import JobState
 from .jobs import Submitter, busy, events, exiting, unique
 from .node import NodeUnderTest
 
-pytestmark = pytest.mark.needs(engine="wasm")
-
-
-@pytest.fixture(autouse=True)
-def _unique_names(client: Any, jobs: Submitter) -> None:
-    if client.get(jobs.submit(exiting(0))).version == 0:
-        pytest.skip("this server keeps no versions of a job, so its names are not unique")
+pytestmark = [pytest.mark.needs(engine="wasm"), pytest.mark.usefixtures("versions_of_jobs")]
 
 
 def test_the_same_name_and_spec_is_one_job(client: Any, jobs: Submitter) -> None:

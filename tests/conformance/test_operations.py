@@ -11,10 +11,8 @@ from airflow_provider_bacalhau.client.dialects.versions import ServerVersion
 from airflow_provider_bacalhau.client.errors import NotFound
 from airflow_provider_bacalhau.client.states import JobState
 
-from .jobs import Submitter, busy, exiting, unique
+from .jobs import UNKNOWN_ID, Submitter, busy, exiting, unique
 from .node import NodeUnderTest
-
-UNKNOWN_ID = "j-00000000-0000-4000-8000-000000000000"
 
 needs_wasm = pytest.mark.needs(engine="wasm")
 

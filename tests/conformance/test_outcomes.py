@@ -189,20 +189,57 @@ def test_an_input_that_cannot_be_read_fails_the_job(jobs: Submitter) -> None:
     url = ("Tasks", 0, "InputSources", 1, "Source", "Params", "URL")
     outcome = jobs.finish(changed(spec, *url, to="not a data URL"), unchecked=True)
     assert outcome.job.state is JobState.FAILED
-    assert all(one.message for one in outcome.job.executions)
+    assert outcome.diagnosis.category is FailureCategory.INPUT_UNAVAILABLE
+    assert outcome.job.executions
+    assert all("missing data prefix" in one.message for one in outcome.job.executions)
 
 
-@pytest.mark.parametrize("kind", ["ops"])
-def test_an_ops_job_runs_once_on_every_node(jobs: Submitter, node: NodeUnderTest, kind: str) -> None:
-    outcome = jobs.finish(exiting(0, type=kind))
+def test_an_ops_job_runs_once_on_every_node(jobs: Submitter, node: NodeUnderTest) -> None:
+    outcome = jobs.finish(exiting(0, type="ops"))
     assert outcome.diagnosis is None
-    assert outcome.job.type == kind
+    assert outcome.job.type == "ops"
     assert sorted(one.node_id for one in outcome.job.executions) == sorted(one["NodeID"] for one in node.nodes)
 
 
-def test_an_unknown_engine_is_accepted_and_then_fails(jobs: Submitter) -> None:
-    spec = changed(exiting(0, queue_timeout=0), "Tasks", 0, "Engine", to={"Type": "nosuch", "Params": {}})
+def test_an_ops_job_without_a_node_fails(jobs: Submitter, node: NodeUnderTest) -> None:
+    constraint = {"Key": "no-such-label", "Operator": "exists", "Values": []}
+    outcome = jobs.finish(exiting(0, type="ops", constraints=[constraint], queue_timeout=0))
+    assert outcome.job.state is JobState.FAILED
+    first = outcome.job.message.splitlines()[0]
+    assert first == f"not matching nodes to run job out of {len(node.nodes)} available nodes."
+    assert outcome.diagnosis is not None
+
+
+@pytest.mark.parametrize(
+    "place",
+    [("Engine",), ("Publisher",), ("InputSources", 1, "Source")],
+    ids=["engine", "publisher", "input"],
+)
+def test_a_type_that_no_node_knows_is_accepted_and_then_fails(
+    jobs: Submitter, node: NodeUnderTest, place: tuple[str | int, ...]
+) -> None:
+    spec = exiting(0, queue_timeout=0, inputs=[inline(b"x", "/inputs/a")])
+    spec = changed(spec, "Tasks", 0, *place, to={"Type": "nosuch", "Params": {}})
     outcome = jobs.finish(spec, unchecked=True)
     assert outcome.job.state is JobState.FAILED
-    assert outcome.diagnosis.category is FailureCategory.ENGINE_NOT_SUPPORTED
-    assert "does not support nosuch, only" in outcome.job.message
+    assert outcome.job.executions == ()
+    why = reasons(outcome.job.message)
+    assert sum(why.values()) == len(node.nodes)
+    assert all(reason.startswith("does not support nosuch, only ") for reason in why)
+    assert outcome.diagnosis is not None
+
+
+def test_a_variable_of_the_node_is_not_given_away(jobs: Submitter, node: NodeUnderTest) -> None:
+    outcome = jobs.finish(exiting(0, queue_timeout=0, env={"STOLEN": "env:HOME"}))
+    assert outcome.job.state is JobState.FAILED
+    assert reasons(outcome.job.message) == {"job rejected": len(node.nodes)}
+    assert {one.state for one in outcome.job.executions} == {ExecutionState.ASK_FOR_BID_REJECTED}
+    assert all("'HOME' is not in allowed patterns" in one.message for one in outcome.job.executions)
+
+
+def test_an_entry_module_that_is_not_there_fails_the_execution(jobs: Submitter) -> None:
+    spec = changed(exiting(0, queue_timeout=0), "Tasks", 0, "Engine", "Params", "EntryModule", to="/mod/other.wasm")
+    outcome = jobs.finish(spec, unchecked=True)
+    assert outcome.diagnosis.category is FailureCategory.MODULE_INVALID
+    said = 'failed to load entry module /mod/other.wasm: module not found: "/mod/other.wasm"'
+    assert {one.message for one in outcome.job.executions} == {said}

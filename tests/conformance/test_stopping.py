@@ -12,11 +12,9 @@ from airflow_provider_bacalhau.client.facts import StopOutcome
 from airflow_provider_bacalhau.client.states import ExecutionState, JobState
 
 from . import programs
-from .jobs import PATIENCE, Submitter, busy, events, exiting, job
+from .jobs import PATIENCE, UNKNOWN_ID, Submitter, busy, events, exiting, job
 
 pytestmark = pytest.mark.needs(engine="wasm")
-
-UNKNOWN_ID = "j-00000000-0000-4000-8000-000000000000"
 
 
 def test_a_queued_job_is_stopped_at_once(client: Any, jobs: Submitter) -> None:

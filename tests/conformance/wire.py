@@ -10,6 +10,9 @@ import requests
 
 from .jobs import PATIENCE, SETTLING, changed
 
+UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+"""What follows the prefix of an id."""
+
 _OVER = ("Completed", "Failed", "Stopped")
 
 

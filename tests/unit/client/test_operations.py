@@ -308,3 +308,20 @@ def test_a_result_that_is_gone_is_said_to_be(index: int) -> None:
         Script.of(version(), ok({"Items": [LOCAL]})).run(
             operations().result_url(ResultReference("url", "j-2", index=index))
         )
+
+
+def test_a_result_is_found_by_its_execution_when_the_server_lists_in_another_order() -> None:
+    published = {one: {"Type": "urlDownload", "Params": {"URL": f"http://n/{one}.tar.gz"}} for one in ("e-1", "e-2")}
+    script = Script.of(
+        version(),
+        ok({"Items": [published["e-2"], published["e-1"]]}),
+        ok({"Items": [{"ID": one, "PublishedResult": result} for one, result in published.items()]}),
+    )
+    url = script.run(operations().result_url(ResultReference("url", "j-1", "e-1", index=0)))
+    assert url == "http://n/e-1.tar.gz"
+
+
+def test_a_wait_that_nobody_wants_any_more_ends_before_the_job_was_seen() -> None:
+    script = Script.of(LOST)
+    with pytest.raises(WaitTimeout, match="given up before it could be looked at"):
+        script.run(operations().wait("j-1", is_cancelled=lambda: True))

@@ -69,8 +69,13 @@ def test_keys_come_in_the_recorded_order(done: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("label", "path"),
-    [("agent alive", "/agent/alive"), ("agent version", "/agent/version"), ("agent node", "/agent/node"), ("auth methods", "/auth")],
-)  # fmt: skip
+    [
+        ("agent alive", "/agent/alive"),
+        ("agent version", "/agent/version"),
+        ("agent node", "/agent/node"),
+        ("auth methods", "/auth"),
+    ],
+)
 def test_what_the_node_says_of_itself_has_the_recorded_keys(api: Api, label: str, path: str) -> None:
     same_shape(api.get(path), label)
 
@@ -103,9 +108,11 @@ ERRORS = [
     ("list bad order", "GET", "/orchestrator/jobs?order_by=zzz&limit=1", {}),
     ("client version old", "GET", "/orchestrator/jobs?limit=1", {"headers": {"X-Bacalhau-Git-Version": "v1.3.0"}}),
     ("client version bad", "GET", "/orchestrator/jobs?limit=1", {"headers": {"X-Bacalhau-Git-Version": "dev"}}),
-    *[(label, "PUT", "/orchestrator/jobs", {"json": RECORDED[label]["request"].get("json")})
-      for label in ("put no type", "put bad type", "put bad timeout", "env lower", "env empty")],
-]  # fmt: skip
+    *[
+        (label, "PUT", "/orchestrator/jobs", {"json": RECORDED[label]["request"].get("json")})
+        for label in ("put no type", "put bad type", "put bad timeout", "env lower", "env empty")
+    ],
+]
 
 
 @pytest.mark.parametrize(("label", "method", "path", "options"), ERRORS, ids=[row[0] for row in ERRORS])
@@ -114,8 +121,9 @@ def test_an_error_is_answered_as_recorded(
 ) -> None:
     answer = api.ask(method, path, **options)
     assert (answer.status_code, answer.json()) == (
-        RECORDED[label]["response"]["status"], RECORDED[label]["response"]["json"],
-    )  # fmt: skip
+        RECORDED[label]["response"]["status"],
+        RECORDED[label]["response"]["json"],
+    )
 
 
 def test_stopping_and_resubmitting_what_is_over_is_answered_as_recorded(api: Api, done: dict[str, Any]) -> None:
@@ -189,8 +197,10 @@ def test_old_health_checks_are_redirected(api: Api, node: DevNode, path: str, ta
 
 @pytest.fixture(scope="session")
 def listed(node: DevNode) -> list[str]:
-    """Five jobs in a namespace of their own, the oldest first."""
+    """Five jobs in a namespace of their own, the oldest first; others are older."""
     api = Api(node)
+    for _ in range(3):
+        api.submit(wasm_job())
     made = [
         api.submit(wasm_job(job={"Name": f"n{i}", "Namespace": "pages", "Labels": {"even": str(i % 2 == 0).lower()}}))
         for i in range(5)

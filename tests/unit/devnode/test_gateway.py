@@ -60,8 +60,14 @@ def test_the_last_root_is_the_cid_of_what_the_path_leads_to(node: DevNode, count
 
 @pytest.mark.parametrize(
     ("wanted", "status", "text"),
-    [("bytes=0-0", 206, "4"), ("bytes=2-", 206, "words\n"), ("bytes=-2", 206, "s\n"), ("bytes=9-", 416, None), ("lines=1", 200, "4 words\n")],
-)  # fmt: skip
+    [
+        ("bytes=0-0", 206, "4"),
+        ("bytes=2-", 206, "words\n"),
+        ("bytes=-2", 206, "s\n"),
+        ("bytes=9-", 416, None),
+        ("lines=1", 200, "4 words\n"),
+    ],
+)
 def test_ranges_are_served(node: DevNode, counted: str, wanted: str, status: int, text: str | None) -> None:
     answer = get(node, f"/ipfs/{counted}/stdout", Range=wanted)
     assert answer.status_code == status

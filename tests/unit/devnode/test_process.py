@@ -114,7 +114,8 @@ def test_importing_the_package_brings_in_nothing() -> None:
 
 def test_the_node_imports_nothing_of_airflow_and_nothing_of_the_client() -> None:
     check = "import sys, airflow_provider_bacalhau.devnode.node\n"
-    check += "found = [m for m in sys.modules if m.split('.')[0] == 'airflow' or m.startswith('airflow_provider_bacalhau.client')]\n"
+    check += "ours = 'airflow_provider_bacalhau.client'\n"
+    check += "found = [m for m in sys.modules if m.split('.')[0] == 'airflow' or m.startswith(ours)]\n"
     check += "assert not found, found"
     subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=True, timeout=30)
 

@@ -73,9 +73,13 @@ def test_concurrent_programs_keep_their_own_exit_codes(api: Api) -> None:
 def test_the_output_is_cut_as_a_real_node_cuts_it(api: Api) -> None:
     output = execution(api.run(wasm_job("exitn.wasm", "0")))["RunOutput"]
     assert output == {
-        "Stdout": "hello from wasm code=0", "StdoutTruncated": False, "stderr": "warn: going to exit 0\n",
-        "StderrTruncated": False, "ExitCode": 0, "ErrorMsg": "",
-    }  # fmt: skip
+        "Stdout": "hello from wasm code=0",
+        "StdoutTruncated": False,
+        "stderr": "warn: going to exit 0\n",
+        "StderrTruncated": False,
+        "ExitCode": 0,
+        "ErrorMsg": "",
+    }
 
 
 def writes(count: int, times: int) -> bytes:
@@ -159,9 +163,12 @@ BROKEN = [
     (b"\0asm\x02\0\0\0", f"{PREFIX}invalid version header"),
     (without_names(wat("nop")), f"{PREFIX}Name section not found"),
     (wat("unreachable"), "wasm error: unreachable\nwasm stack trace:\n\ttest.start()"),
-    (wat("(drop (i32.div_s (i32.const 1) (i32.const 0)))"), "wasm error: integer divide by zero\nwasm stack trace:\n\ttest.start()"),
+    (
+        wat("(drop (i32.div_s (i32.const 1) (i32.const 0)))"),
+        "wasm error: integer divide by zero\nwasm stack trace:\n\ttest.start()",
+    ),
     (wat("(call $start)"), "stack overflow"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("program", "message"), BROKEN)
@@ -198,8 +205,9 @@ def test_a_stopped_job_is_over_at_once_and_frees_its_node(api: Api, program: byt
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert execution(api.look(job_id))["ComputeState"] == {
-        "StateType": 11, "Message": "Execution stop requested because job has been stopped",
-    }  # fmt: skip
+        "StateType": 11,
+        "Message": "Execution stop requested because job has been stopped",
+    }
 
 
 # -- inputs and results -----------------------------------------------------------------------------------------------
@@ -212,8 +220,13 @@ def test_a_gzipped_archive_is_unpacked_at_its_target(api: Api) -> None:
             member = tarfile.TarInfo(name)
             member.size = 7
             archive.addfile(member, io.BytesIO(b"one two"))
-    job = wasm_job("wc.wasm", "/inputs", "/outputs/count.txt", outputs=["outputs"],
-                   inputs=[inline(packed.getvalue(), "/inputs", "application/gzip")])  # fmt: skip
+    job = wasm_job(
+        "wc.wasm",
+        "/inputs",
+        "/outputs/count.txt",
+        outputs=["outputs"],
+        inputs=[inline(packed.getvalue(), "/inputs", "application/gzip")],
+    )
     assert execution(api.run(job))["RunOutput"]["Stdout"] == "4 words"
 
 

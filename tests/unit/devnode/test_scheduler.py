@@ -1,7 +1,7 @@
 """The scheduler, without a clock, a thread or a program: recorded histories of real nodes, replayed.
 
-Each replay feeds what happened (accepted bids, ended programs, time) and compares what comes out with the recording: every
-event in order, the state and message of the job, states and revisions of the executions.
+Each replay feeds what happened (accepted bids, ended programs, time) and compares what comes out with the recording:
+every event in order, the state and message of the job, states and revisions of the executions.
 """
 
 from __future__ import annotations
@@ -140,11 +140,16 @@ def same(cluster: Cluster, answer: dict[str, Any], *, in_order: bool = True) -> 
     ]
     wanted = [
         (
-            x["ComputeState"]["StateType"], x["ComputeState"].get("Message", ""), x["DesiredState"]["StateType"],
-            x["DesiredState"].get("Message", ""), x["Revision"], x["Job"]["State"]["StateType"], x["Job"]["Revision"],
+            x["ComputeState"]["StateType"],
+            x["ComputeState"].get("Message", ""),
+            x["DesiredState"]["StateType"],
+            x["DesiredState"].get("Message", ""),
+            x["Revision"],
+            x["Job"]["State"]["StateType"],
+            x["Job"]["Revision"],
         )
         for x in answer["Executions"]["Items"]
-    ]  # fmt: skip
+    ]
     assert shown == wanted
 
 
@@ -251,8 +256,10 @@ def test_another_spec_under_the_same_name_is_the_next_version() -> None:
     cluster.evaluate(Trigger.UPDATED).accept().complete()
     body = answer("orchestrator", "after update get")["Job"]
     assert (cluster.job.version, cluster.job.revision, cluster.job.state) == (
-        body["Version"], body["Revision"], body["State"]["StateType"],
-    )  # fmt: skip
+        body["Version"],
+        body["Revision"],
+        body["State"]["StateType"],
+    )
     assert cluster.job.spec["Tasks"][0]["Engine"] == body["Tasks"][0]["Engine"]
 
 
@@ -263,8 +270,10 @@ def test_an_update_ends_what_runs_of_the_version_before() -> None:
     cluster.evaluate(Trigger.UPDATED)
     assert cluster.executions[old].message == "Execution stopped for job update"
     assert [e.message for _, e in cluster.events[-3:]] == [
-        "Job updated", "Execution stopped for job update", "Requested execution on n-07b71d7b",
-    ]  # fmt: skip
+        "Job updated",
+        "Execution stopped for job update",
+        "Requested execution on n-07b71d7b",
+    ]
 
 
 def test_an_end_that_comes_after_the_stop_changes_nothing() -> None:
@@ -279,7 +288,7 @@ def test_an_end_that_comes_after_the_stop_changes_nothing() -> None:
 
 def test_a_stop_that_comes_after_the_end_is_refused_in_the_recorded_words() -> None:
     cluster = replay("orchestrator", "wasm ok").accept().complete()
-    with pytest.raises(Refused, match="^cannot stop job in state Completed$"):
+    with pytest.raises(Refused, match=r"^cannot stop job in state Completed$"):
         scheduler.stopped(cluster.job, "late", cluster.now)
 
 
@@ -329,7 +338,7 @@ def test_an_end_of_a_service_is_a_failure() -> None:
     request = recorded("orchestrator")["wasm ok"]["request"]["json"]
     request["Job"]["Type"] = "service"
     cluster = Cluster(request, [NODE]).evaluate(Trigger.REGISTERED).accept().complete()
-    assert [e.message for e in cluster.executions.values()][0] == "execution completed unexpectedly"
+    assert next(e.message for e in cluster.executions.values()) == "execution completed unexpectedly"
     assert len(cluster.asked) == 1
 
 

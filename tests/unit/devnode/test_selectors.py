@@ -11,9 +11,24 @@ LABELS = {"suite": "probe", "size": "5", "example.org/team": "a"}
 
 @pytest.mark.parametrize(
     "selector",
-    ["", "suite=probe", "suite==probe", "suite in (probe,other)", "suite notin (x)", "suite", "!nope", "suite!=x", "nope!=x",
-     "nope notin (x)", "size>4", "size<6", "suite=probe,size", "example.org/team=a", " suite = probe , size > 1 "],
-)  # fmt: skip
+    [
+        "",
+        "suite=probe",
+        "suite==probe",
+        "suite in (probe,other)",
+        "suite notin (x)",
+        "suite",
+        "!nope",
+        "suite!=x",
+        "nope!=x",
+        "nope notin (x)",
+        "size>4",
+        "size<6",
+        "suite=probe,size",
+        "example.org/team=a",
+        " suite = probe , size > 1 ",
+    ],
+)
 def test_these_selectors_match(selector: str) -> None:
     assert matches(parse_selector(selector), LABELS)
 
@@ -27,7 +42,7 @@ def test_these_selectors_do_not_match(selector: str) -> None:
 
 
 def test_the_recorded_broken_selector_gets_the_recorded_answer() -> None:
-    with pytest.raises(SelectorError, match="^unable to parse requirement: found '!=', expected: identifier$"):
+    with pytest.raises(SelectorError, match=r"^unable to parse requirement: found '!=', expected: identifier$"):
         parse_selector("!!===")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import string
 import tempfile
@@ -133,7 +134,5 @@ def test_any_bytes_are_a_node_or_an_error(data: bytes) -> None:
         def get(self, digest: bytes) -> bytes | None:
             return data
 
-    try:
-        unixfs.load(One(), b"")
-    except unixfs.UnreadableError as error:
-        assert str(error)
+    with contextlib.suppress(unixfs.UnreadableError):
+        assert unixfs.load(One(), b"").kind in {1, 2, 4}

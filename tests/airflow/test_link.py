@@ -1,0 +1,80 @@
+"""The link from a task to its job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import airflow
+import pytest
+
+from airflow_provider_bacalhau.operators.bacalhau import (
+    BacalhauGetResultsOperator,
+    BacalhauStopJobOperator,
+    BacalhauSubmitJobOperator,
+)
+from airflow_provider_bacalhau.sensors.bacalhau import BacalhauJobSensor
+
+from .conftest import Connect, Network, TaskRun
+from .programs import exits
+from .running import run_task
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        BacalhauSubmitJobOperator(task_id="submit", job_spec={}),
+        BacalhauGetResultsOperator(task_id="results", job_id="j-1"),
+        BacalhauJobSensor(task_id="sensor", job_id="j-1"),
+    ],
+    ids=lambda operator: operator.task_id,
+)
+def test_tasks_that_know_a_job_have_it(operator: BacalhauSubmitJobOperator) -> None:
+    assert [link.name for link in operator.operator_extra_links] == ["Bacalhau job"]
+
+
+def test_a_task_that_stops_a_job_has_none() -> None:
+    assert list(BacalhauStopJobOperator(task_id="stop", job_id="j-1").operator_extra_links) == []
+
+
+@pytest.mark.skipif(
+    airflow.__version__.startswith("2."), reason="Airflow 2 asks its registry for the class: see tests/distribution"
+)
+def test_it_survives_the_serialized_dag_with_the_key_that_the_task_pushes() -> None:
+    """The web interface knows a link by its name, and looks for the address under its XCom key."""
+    from airflow.providers.common.compat.sdk import DAG
+
+    try:
+        from airflow.serialization.serialized_objects import DagSerialization
+    except ImportError:  # Airflow < 3.2
+        from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization
+
+    with DAG("links", schedule=None) as dag:
+        BacalhauSubmitJobOperator(task_id="plain", job_spec={})
+        BacalhauSubmitJobOperator.partial(task_id="mapped", job_spec={}).expand(inputs=[[], []])
+    restored = DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag))))
+    for task_id in ("plain", "mapped"):
+        [link] = restored.get_task(task_id).operator_extra_links
+        assert (link.name, link.xcom_key) == ("Bacalhau job", "job_url")
+
+
+def test_it_leads_to_the_web_ui_where_the_connection_names_one(network: Network, connect: Connect) -> None:
+    connect(network.url, extra={"web_ui_url": "https://ui.example.org/"})
+    ran = run_task(BacalhauSubmitJobOperator(task_id="task", job_spec=exits(0)))
+    assert ran.xcoms["job_url"] == f"https://ui.example.org/jobs?id={ran.value}"
+
+
+def test_it_reads_what_the_task_has_pushed(network: Network, run_dag: Callable[..., dict[str, TaskRun]]) -> None:
+    """Airflow asks for it when a leg of the task ends; it must not overwrite the address with nothing."""
+    ran = run_dag("""
+        from airflow.providers.common.compat.sdk import DAG
+        from airflow_provider_bacalhau.operators.bacalhau import BacalhauSubmitJobOperator
+        from tests.airflow.programs import exits
+
+        with DAG("linked", schedule=None) as dag:
+            BacalhauSubmitJobOperator(task_id="good", job_spec=exits(0))
+            BacalhauSubmitJobOperator(task_id="bad", job_spec=exits(3), deferrable=True)
+    """)
+    for name in ("good", "bad"):
+        xcoms = ran[name].xcoms
+        assert xcoms["job_url"] == f"{network.url}/api/v1/orchestrator/jobs/{xcoms['bacalhau_job_id']}"
