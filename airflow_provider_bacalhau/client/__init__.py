@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from airflow_provider_bacalhau.client.clients import AsyncBacalhauClient, BacalhauClient
     from airflow_provider_bacalhau.client.diagnosis import Diagnosis, FailureCategory, diagnose
+    from airflow_provider_bacalhau.client.dialects.logs import LogChunk
     from airflow_provider_bacalhau.client.facts import (
         AgentNode,
         Execution,
@@ -46,6 +47,7 @@ _HOMES = {
     "HistoryEvent": "facts",
     "Job": "facts",
     "JobState": "states",
+    "LogChunk": "dialects.logs",
     "Page": "facts",
     "ResultReference": "results",
     "StopOutcome": "facts",
@@ -65,6 +67,7 @@ __all__ = [
     "HistoryEvent",
     "Job",
     "JobState",
+    "LogChunk",
     "Page",
     "ResultReference",
     "StopOutcome",

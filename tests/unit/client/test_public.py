@@ -22,6 +22,7 @@ PUBLIC = [
     "HistoryEvent",
     "Job",
     "JobState",
+    "LogChunk",
     "Page",
     "ResultReference",
     "StopOutcome",
