@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
-from airflow_provider_bacalhau.hooks.settings import ConnectionSettings, environment_settings, read_connection
+from airflow_provider_bacalhau.hooks.settings import ConnectionSettings, environment_settings, mask_all, read_connection
 
 if TYPE_CHECKING:
     from airflow_provider_bacalhau.client import AsyncBacalhauClient, BacalhauClient
@@ -68,6 +68,7 @@ class BacalhauHook(BaseHook):
                 self._settings = self._settings_without_connection()
             else:
                 self._settings = read_connection(connection, connection.extra_dejson)
+            mask_all(self._settings.client, by_line=True)
         return self._settings
 
     def get_conn(self) -> BacalhauClient:
@@ -96,6 +97,7 @@ class BacalhauHook(BaseHook):
                 self._settings = self._settings_without_connection()
             else:
                 self._settings = read_connection(connection, await get_async_extra_dejson(connection))
+            mask_all(self._settings.client, by_line=False)
         client: AsyncBacalhauClient = clients.AsyncBacalhauClient(self._settings.client)
         return client
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -76,7 +77,6 @@ def read_connection(connection: Connection, extra: Mapping[str, Any]) -> Connect
         key_file=said.text("key_file"),
         on_secret=mask,
     )
-    _mask_all(client)
     return ConnectionSettings(client, said.text("namespace"), said.url("web_ui_url"))
 
 
@@ -107,7 +107,6 @@ def environment_settings(variables: Mapping[str, str]) -> ConnectionSettings:
         from_environment=True,
         on_secret=mask,
     )
-    _mask_all(client)
     return ConnectionSettings(client)
 
 
@@ -118,13 +117,19 @@ def mask(secret: str) -> None:
     mask_secret(secret)
 
 
-def _mask_all(client: ClientSettings) -> None:
-    """Mask a client's secrets: Airflow does so with fields that it knows, but not with the lines of a key."""
+def mask_all(client: ClientSettings, *, by_line: bool) -> None:
+    """Mask a client's secrets; Airflow does so with a connection's, but knows nothing of the environment's.
+
+    :param by_line: whether to mask each line of a key as well, since a worker's output is looked through line by line.
+        That takes Airflow 0.1 s, which the triggerer's loop does not have.
+    """
     from airflow.providers.common.compat.sdk import mask_secret
 
-    lines = [line for line in client.private_key.replace("\\n", "\n").splitlines() if not line.startswith("-----")]
-    secrets = (client.password, client.private_key_passphrase, client.private_key, *map(str.strip, lines))
-    mask_secret([secret for secret in secrets if secret])
+    pem = client.private_key
+    secrets = [client.password, client.private_key_passphrase, pem, json.dumps(pem)[1:-1]]
+    if by_line:
+        secrets += [line for line in pem.replace("\\n", "\n").splitlines() if not line.startswith("-----")]
+    mask_secret([secret.strip() for secret in dict.fromkeys(secrets) if secret.strip()])
 
 
 class _Said:
