@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -33,6 +33,7 @@ def prepare(
     *,
     folder: Path,
     inputs: object = (),
+    input_volumes: Sequence[str] = (),
     env: Mapping[str, Any] | None = None,
     limits: Limits | None = None,
 ) -> JobSpec:
@@ -41,6 +42,7 @@ def prepare(
     :param client: looks up jobs, results and paths among the inputs.
     :param folder: the DAG file's, where local files are looked for.
     :param inputs: one item or a list; None is what a task without a result leaves, and refused.
+    :param input_volumes: texts ``<cid>[,<cid>…]:<mount>``, as DAGs for ``bacalhau-airflow`` have them.
     :raises InvalidJobSpec: naming the place that is wrong; no job was sent.
     """
     from airflow_provider_bacalhau.client.spec import (
@@ -48,12 +50,15 @@ def prepare(
         assign_mounts,
         embed_local_files,
         merge_env,
+        parse_input_volumes,
         parse_inputs,
         read_job_spec,
     )
 
     limits = limits or Limits()
     spec = merge_env(read_job_spec(job_spec, base=folder), env)
+    if input_volumes:
+        spec = spec.with_inputs(parse_input_volumes(input_volumes))
     items = parse_inputs(embed_local_files(inputs, base=folder, place="inputs"))
     spec = spec.with_inputs(assign_mounts(client.resolve_inputs(items), spec))
     return apply_timeouts(

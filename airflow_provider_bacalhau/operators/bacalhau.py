@@ -33,10 +33,14 @@ class BacalhauSubmitJobOperator(BaseOperator):
     then ``results`` and ``cids``, or ``failure_category``.
 
     :param job_spec: the job: a dict, YAML or JSON text, or the name of a template file (one line that ends in
-        ``.yaml``, ``.yml`` or ``.json``); see also ``docker_job`` and ``wasm_job``. (templated)
+        ``.yaml``, ``.yml`` or ``.json``); see also ``docker_job`` and ``wasm_job``. The ``Spec`` of the old requester
+        API, as DAGs for ``bacalhau-airflow`` have it, does as well. (templated)
     :param inputs: what to mount into it: ``ipfs://CID[/path]``, ``s3://bucket/key``, ``https://…``, ``file:///path``, a
         bare CID, each with or without ``:/mount`` at its end, an InputSource as a dict, or the result of another task
         of this provider: ``inputs=a.output`` or ``inputs=[a.output, b.output]`` chains jobs. (templated)
+    :param input_volumes: ``"<cid>[,<cid>…]:<mount>"``, as in ``bacalhau-airflow``; ``inputs`` can do more. (templated)
+    :param api_version: accepted for DAGs of ``bacalhau-airflow``, which give ``V1beta1`` or ``V1beta2``; without
+        effect, since the server and the spec tell what they are.
     :param name: readable part of the job's name; the rest of it belongs to this attempt of the task. By default the
         spec's own name, or the task's id. (templated)
     :param namespace: namespace to run in; by default the spec's, then the connection's, then ``default``. (templated)
@@ -58,8 +62,16 @@ class BacalhauSubmitJobOperator(BaseOperator):
     :param bacalhau_conn_id: id of the connection, see ``docs/connection.md``. (templated)
     """
 
-    template_fields: Sequence[str] = ("job_spec", "inputs", "name", "namespace", "env", "bacalhau_conn_id")
-    template_fields_renderers = {"job_spec": "json", "inputs": "json", "env": "json"}  # noqa: RUF012  # as Airflow's own
+    template_fields: Sequence[str] = (
+        "job_spec",
+        "inputs",
+        "input_volumes",
+        "name",
+        "namespace",
+        "env",
+        "bacalhau_conn_id",
+    )
+    template_fields_renderers = {"job_spec": "json", "inputs": "json", "input_volumes": "json", "env": "json"}  # noqa: RUF012  # as Airflow's own
     operator_extra_links = (BacalhauJobLink(),)
     ui_color = "#d9ecff"
 
@@ -68,6 +80,8 @@ class BacalhauSubmitJobOperator(BaseOperator):
         *,
         job_spec: Mapping[str, Any] | str,
         inputs: Any = None,
+        input_volumes: Sequence[str] = (),
+        api_version: str | None = None,
         name: str | None = None,
         namespace: str | None = None,
         env: Mapping[str, Any] | None = None,
@@ -86,6 +100,8 @@ class BacalhauSubmitJobOperator(BaseOperator):
         super().__init__(**kwargs)
         self.job_spec = job_spec
         self.inputs = inputs
+        self.input_volumes = input_volumes
+        self.api_version = api_version
         self.name = name
         self.namespace = namespace
         self.env = env
@@ -167,6 +183,7 @@ class BacalhauSubmitJobOperator(BaseOperator):
             folder=self._folder(),
             # None that was not there from the beginning is a task's result that is missing.
             inputs=self.inputs if self._wants_inputs else (),
+            input_volumes=self.input_volumes,
             env=self.env,
             limits=Limits(self.timeout, self.job_queue_timeout, self.job_execution_timeout, self.job_total_timeout),
         )

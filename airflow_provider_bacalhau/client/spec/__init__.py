@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ResultInput,
         parse_inputs,
     )
+    from airflow_provider_bacalhau.client.spec.legacy import parse_input_volumes
     from airflow_provider_bacalhau.client.spec.models import (
         Constraint,
         InputSource,
@@ -70,6 +71,7 @@ _HOMES = {
     "embed_local_files": "files",
     "local_file": "builders",
     "merge_env": "read",
+    "parse_input_volumes": "legacy",
     "parse_inputs": "inputs",
     "read_job_spec": "read",
     "require_waitable": "read",
@@ -100,6 +102,7 @@ __all__ = [
     "embed_local_files",
     "local_file",
     "merge_env",
+    "parse_input_volumes",
     "parse_inputs",
     "read_job_spec",
     "require_waitable",

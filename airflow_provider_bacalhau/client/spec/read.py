@@ -12,6 +12,8 @@ from airflow_provider_bacalhau.client.errors import InvalidJobSpec
 from airflow_provider_bacalhau.client.spec.engines import DOCKER, WASM
 from airflow_provider_bacalhau.client.spec.fields import check_env
 from airflow_provider_bacalhau.client.spec.files import embed_local_files
+from airflow_provider_bacalhau.client.spec.legacy import is_requester_spec
+from airflow_provider_bacalhau.client.spec.legacy_read import read_requester_spec
 from airflow_provider_bacalhau.client.spec.models import JobSpec
 from airflow_provider_bacalhau.client.spec.problems import refusal
 from airflow_provider_bacalhau.client.spec.text import load_text, plain
@@ -20,7 +22,8 @@ from airflow_provider_bacalhau.client.spec.text import load_text, plain
 def read_job_spec(value: Mapping[str, Any] | str, *, base: Path | None = None) -> JobSpec:
     """Reads and checks a job specification.
 
-    :param value: a mapping, or YAML or JSON text; keys in any case, with or without the outer ``Job:``.
+    :param value: a mapping, or YAML or JSON text; keys in any case, with or without the outer ``Job:``. It may also be
+        the ``Spec`` of the old requester API, as DAGs for ``bacalhau-airflow`` have it.
     :param base: the folder of the DAG file. With it, files that :func:`local_file` names are read into the
         specification; without it they stay named, which is enough to check the rest.
     :raises InvalidJobSpec: with every problem found, each with its place in the user's own spelling.
@@ -32,6 +35,8 @@ def read_job_spec(value: Mapping[str, Any] | str, *, base: Path | None = None) -
             hint="The name of a template file is one line that ends in .yaml, .yml or .json." * isinstance(loaded, str),
         )
     written = plain(loaded)
+    if is_requester_spec(written):
+        return read_requester_spec(written)
     job, root = _unwrap(written)
     if base is not None:
         job = embed_local_files(job, base=base, place=root)
