@@ -20,6 +20,7 @@ class Emulation:
     :param exit_code_digits: characters of the exit code that a node of this version writes into the result's
         ``exitCode`` file (seen on v1.9.3: exit code 4294967295 leaves ``4294``).
     :param history_page: events in one answer of the history when the client sets no limit.
+    :param needs_name_section: modules without a section of names are refused.
     :param oversubscription: a node takes jobs until this multiple of its capacity is asked for.
     """
 
@@ -30,6 +31,7 @@ class Emulation:
     exit_code_digits: int = 4
     history_page: int = 100
     oversubscription: float = 1.5
+    needs_name_section: bool = True
 
     @property
     def build_info(self) -> dict[str, str]:
@@ -58,7 +60,16 @@ class Emulation:
         }
 
 
-EMULATIONS: Mapping[str, Emulation] = {row.version: row for row in (Emulation(version="v1.9.3"),)}
+EMULATIONS: Mapping[str, Emulation] = {
+    row.version: row
+    for row in (
+        Emulation(version="v0.3.29", needs_name_section=False),
+        Emulation(version="v1.0.3", needs_name_section=False),
+        Emulation(version="v1.1.6", needs_name_section=False),
+        Emulation(version="v1.3.2"),
+        Emulation(version="v1.9.3"),
+    )
+}
 
 
 def emulation(version: str) -> Emulation:

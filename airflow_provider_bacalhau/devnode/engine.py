@@ -78,7 +78,8 @@ class Program:
 class WasmEngine:
     """Runs programs, each in the thread that asks for it. Shared by all threads; close it when done."""
 
-    def __init__(self, disk_limit: int = DISK_LIMIT) -> None:
+    def __init__(self, disk_limit: int = DISK_LIMIT, *, needs_names: bool = True) -> None:
+        self._needs_names = needs_names
         self._cache: OrderedDict[bytes, bytes] = OrderedDict()
         self._cache_lock = threading.Lock()
         self._watchdog = Watchdog(disk_limit)
@@ -156,7 +157,7 @@ class WasmEngine:
         if path.name != Path(name).name:
             name = f"{name.rstrip('/')}/{path.name}"
         try:
-            check_module(data, program.memory)
+            check_module(data, program.memory, needs_names=self._needs_names)
             return self._compile(engine, data)
         except ValueError as error:
             raise ProgramError(f'{prefix}failed to compile module at "{name}": {error}') from None

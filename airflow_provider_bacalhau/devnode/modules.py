@@ -19,9 +19,10 @@ def module_path(root: Path, name: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def check_module(data: bytes, memory: int) -> None:
+def check_module(data: bytes, memory: int, *, needs_names: bool = True) -> None:
     """What a real node refuses before it compiles: wasmtime would take text, and modules without names.
 
+    :param needs_names: refuse modules without a section of names, as from v1.3 on.
     :raises ValueError: with the server's words.
     """
     if data[:4] != _MAGIC:
@@ -42,7 +43,7 @@ def check_module(data: bytes, memory: int) -> None:
         elif kind == _MEMORY_SECTION and memory:
             _check_memories(data, position, memory)
         position = end
-    if not has_names:
+    if needs_names and not has_names:
         raise ValueError("Name section not found")
 
 

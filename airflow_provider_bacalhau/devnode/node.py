@@ -23,6 +23,7 @@ from airflow_provider_bacalhau.devnode.compute import ComputeNode, Workshop
 from airflow_provider_bacalhau.devnode.emulation import Emulation, emulation
 from airflow_provider_bacalhau.devnode.engine import WasmEngine
 from airflow_provider_bacalhau.devnode.gateway import Archives, Gateway, drop_extra_headers
+from airflow_provider_bacalhau.devnode.generations import GENERATIONS
 from airflow_provider_bacalhau.devnode.inputs import Inputs
 from airflow_provider_bacalhau.devnode.orchestrator import Orchestrator
 from airflow_provider_bacalhau.devnode.publishers import Publishers
@@ -30,6 +31,8 @@ from airflow_provider_bacalhau.devnode.resources import Resources
 from airflow_provider_bacalhau.devnode.routes.agent import AgentRoutes
 from airflow_provider_bacalhau.devnode.routes.errors import guard
 from airflow_provider_bacalhau.devnode.routes.orchestrator import OrchestratorRoutes
+from airflow_provider_bacalhau.devnode.routes.requester_first import first_guard
+from airflow_provider_bacalhau.devnode.routes.requester_parts import requester_parts
 from airflow_provider_bacalhau.devnode.scheduler import SECOND, Settings
 from airflow_provider_bacalhau.devnode.store import Store
 
@@ -106,7 +109,7 @@ class NodeServer:
         runs = self.data_dir / "runs"
         shutil.rmtree(runs, ignore_errors=True)
         blocks = BlockStore(self.data_dir / "blocks")
-        engine = WasmEngine()
+        engine = WasmEngine(needs_names=self.emulation.needs_name_section)
         stack.callback(engine.close)
         pools = [
             ThreadPoolExecutor(size, thread_name_prefix=f"devnode-{name}")
@@ -126,7 +129,9 @@ class NodeServer:
         )
 
     def _orchestrator(self, store: Store, workshop: Workshop) -> Orchestrator:
-        ids = [store.meta(f"node-{number}", lambda: f"n-{uuid.uuid4()}") for number in range(self._count)]
+        generation = GENERATIONS.get(self.emulation.version)
+        new_id = generation.new_node_id if generation else lambda: f"n-{uuid.uuid4()}"
+        ids = [store.meta(f"node-{number}", new_id) for number in range(self._count)]
         meta = {
             "bacalhau.org/orchestrator.id": ids[0],
             "bacalhau.org/requester.id": ids[0],
@@ -151,8 +156,14 @@ class NodeServer:
             data_dir=str(self.data_dir),
             allowed_paths=self._allowed,
         )
-        app = web.Application(middlewares=[guard(self.emulation)], client_max_size=self.emulation.body_limit + 1)
-        for part in (jobs, agent, Gateway(workshop.blocks), Archives(self.data_dir / "archives")):
+        requester = requester_parts(orchestrator, store, workshop, self.emulation)
+        generation = GENERATIONS.get(self.emulation.version)
+        is_first = generation is not None and generation.is_first
+        middleware = first_guard() if is_first else guard(self.emulation)
+        app = web.Application(middlewares=[middleware], client_max_size=self.emulation.body_limit + 1)
+        app.add_routes(requester.routes)
+        parts = () if is_first else (jobs, agent)
+        for part in (*parts, Gateway(workshop.blocks), Archives(self.data_dir / "archives")):
             app.add_routes(part.routes())
         app.on_response_prepare.append(drop_extra_headers)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handle_signals=False)
@@ -163,6 +174,9 @@ class NodeServer:
         port = runner.addresses[0][1]
         self.url = f"http://{_ADDRESS}:{port}"
         jobs.base, agent.port = self.url, port
+        if requester.jobs is not None:
+            requester.jobs.base = self.url
+            stack.callback(requester.jobs.close)
 
 
 class DevNode:

@@ -85,6 +85,11 @@ class Store:
         self._db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (key, make()))
         return str(self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()[0])
 
+    def find_meta(self, key: str) -> str:
+        """A value that was kept under a key, empty when none was."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return str(row[0]) if row else ""
+
     # writing
 
     @contextmanager
