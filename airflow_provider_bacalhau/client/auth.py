@@ -31,7 +31,7 @@ from airflow_provider_bacalhau.client.effects import (
     TransportError,
     with_requests,
 )
-from airflow_provider_bacalhau.client.errors import ConfigurationError, NotAuthorised, UnexpectedAnswer
+from airflow_provider_bacalhau.client.errors import BacalhauError, ConfigurationError, NotAuthorised, UnexpectedAnswer
 from airflow_provider_bacalhau.client.identity import find_identity
 from airflow_provider_bacalhau.client.offer import Offer, ask_for_offer
 from airflow_provider_bacalhau.client.reading import Fields
@@ -317,7 +317,9 @@ class WhenAsked(ClientKey):
         return error.restated(f"The server wants credentials, and none are set: {error.reason}", self._offer.hint)
 
     async def _log_in(self) -> None:
-        self._offer = await ask_for_offer()
+        # Where that goes wrong as well, the refusal is the better thing to tell.
+        with contextlib.suppress(BacalhauError):
+            self._offer = await ask_for_offer()
         key = await Call(self._key) if self._offer.challenge else None
         self._token = "" if key is None else await self._answer(self._offer, key)
         self._has_way_in = bool(self._token)

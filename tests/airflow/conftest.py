@@ -118,6 +118,7 @@ def serve() -> Iterator[Callable[[Callable[[str], Answer]], str]]:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))  # or it is taken for the next request
                 status, body = answer(self.path)
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")

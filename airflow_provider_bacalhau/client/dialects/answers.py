@@ -33,9 +33,9 @@ _OVER = re.compile(
     r"cannot stop job in state |is in terminal state \w+ and cannot transition|already in a terminal state"
 )
 _MISSING = re.compile(r"job not found|bucket not found|execution not found|node not found|no job found", re.IGNORECASE)
-_UNAUTHORISED_V1_7 = re.compile(
+_UNAUTHORISED_AS_500 = re.compile(
     r"missing authorization header|authentication failed|does not have the required capability|unsupported authen"
-    r"|authorization not configured"
+    r"|authorization not configured|unexpected authorization error|io\.jwt\.decode_verify"
 )
 
 
@@ -81,7 +81,7 @@ def error_of(request: Request, response: Response) -> BacalhauError:
     if not body.is_bacalhau and status in {404, 405, 200}:
         return _not_bacalhau(facts)
     refused = status in {401, 403} and not body.is_version_check
-    if refused or (status == 500 and _UNAUTHORISED_V1_7.search(body.message)):
+    if refused or (status == 500 and _UNAUTHORISED_AS_500.search(body.message)):
         return _not_authorised(body, facts)
     if unchanged := _UNCHANGED.search(body.message):
         return JobUnchanged(

@@ -411,6 +411,12 @@ def test_no_key_is_made_for_a_server_that_asks(tools_folder: Path) -> None:
     assert [request.path for request in node.requests] == [LIST.path, "/api/v1/auth"]
 
 
+def test_a_refusal_is_told_even_where_the_way_in_cannot_be_asked_for() -> None:
+    node = Node(methods={"clientkey": {"type": "challenge", "params": {"InputPhrase": "no base64"}}})
+    with pytest.raises(NotAuthorised, match="none are set: Missing Authorization header"):
+        node.run(on_demand(ask()))
+
+
 def test_a_token_of_before_is_renewed_as_any(tools_folder: Path) -> None:
     load_identity()
     node = Node(refuses=INVALID_TOKEN)
@@ -448,6 +454,19 @@ def test_a_server_that_asks_people_leaves_key_token_or_client_key(
         Node(methods=methods, config=config, refuses=refuses).run(on_demand(ask()))
     assert f"It asks people, by {by}, which Airflow cannot answer" in caught.value.hint
     assert "API key or a JWT as the password alone, or use a client key" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "unexpected authorization error",  # v1.9.3
+        "tmp/anon.rego:100: eval_builtin_error: io.jwt.decode_verify: encoded JWT had no period separators",  # v1.7.0
+    ],
+)
+def test_a_token_that_an_access_policy_cannot_read_is_a_wrong_credential(said: str) -> None:
+    node = Node(refuses=refusal(500, {"Status": 500, "Message": said, "Code": "InternalError"}))
+    with pytest.raises(NotAuthorised, match="Mend the connection's password"):
+        node.run(on_demand(ask(), password="xyz"))
 
 
 # -- what a refusal says ----------------------------------------------------------------------------------------------
