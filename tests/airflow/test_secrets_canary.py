@@ -215,7 +215,7 @@ def test_airflow_keeps_no_secret_of_a_whole_dag(
         waited = BacalhauJobSensor(task_id="waited", job_id=a.output, poke_interval=0.2, deferrable=True)
         results = BacalhauGetResultsOperator(task_id="results", job_id=waited.output)
         BacalhauSubmitJobOperator(task_id="fails", job_spec=exits(3), deferrable=True, **common)
-        BacalhauSubmitJobOperator(
+        a >> BacalhauSubmitJobOperator(
             task_id="chained", job_spec=exits(0), inputs=["{{ ti.xcom_pull('a') }}:/inputs/a"], **common
         )
             """,
