@@ -192,23 +192,23 @@ _SHAPES: _Changes = (
 
 CHECKED = {
     "v0.3.26": "from source",
-    "v0.3.29": "recorded answers",
+    "v0.3.29": "answers of a real node, recorded",
     "v1.0.0": "from source",
-    "v1.0.3": "recorded answers",
+    "v1.0.3": "answers of a real node, recorded",
     "v1.0.4": "from source",
     "v1.1.0": "from source",
-    "v1.1.6": "recorded answers",
+    "v1.1.6": "answers of a real node, recorded",
     "v1.2.2": "from source",
-    "v1.3.2": "recorded answers",
-    "v1.4.0": "recorded answers",
+    "v1.3.2": "answers of a real node, recorded",
+    "v1.4.0": "tried on a real node",
     "v1.5.0": "from source",
     "v1.5.2": "from source",
     "v1.6.5": "from source",
-    "v1.7.0": "recorded answers",
+    "v1.7.0": "tried on a real node",
     "v1.8.0": "from source",
-    "v1.9.3": "real node, recorded answers",
+    "v1.9.3": "tried on a real node",
 }
-"""How each version was checked: by the conformance suite on a real node, by its recorded answers, or by reading its
+"""How each version was checked: on a running node, by what a running node was recorded to answer, or by reading its
 code.
 """
 
