@@ -13,8 +13,15 @@ from typing import Any
 
 from airflow_provider_bacalhau.devnode.generations import Generation
 from airflow_provider_bacalhau.devnode.ranking import NodeView
-from airflow_provider_bacalhau.devnode.records import ComputeState, DesiredState, Execution, HistoryItem, Job, JobState
-from airflow_provider_bacalhau.devnode.records import Topic
+from airflow_provider_bacalhau.devnode.records import (
+    ComputeState,
+    DesiredState,
+    Execution,
+    HistoryItem,
+    Job,
+    JobState,
+    Topic,
+)
 from airflow_provider_bacalhau.devnode.resources import Resources
 from airflow_provider_bacalhau.devnode.wire import timestamp
 

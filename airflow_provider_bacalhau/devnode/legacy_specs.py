@@ -22,7 +22,7 @@ def submitted_spec(spec: Mapping[str, Any], generation: Generation) -> dict[str,
     publisher: dict[str, Any] = {"Publisher": spec["Publisher"]} if spec["Publisher"] else {}
     if generation.is_first:
         engine["Verifier"] = spec["Verifier"]
-        extra = {"Language": {"JobContext": {}}}
+        extra: dict[str, Any] = {"Language": {"JobContext": {}}}
     else:
         engine["EngineSpec"] = {"Type": kind, "Params": _engine_params(spec, generation)}
         extra = {}

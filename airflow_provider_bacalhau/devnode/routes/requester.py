@@ -326,7 +326,8 @@ class RequesterRoutes:
             # That generation cuts before it sorts, in no order: ids are as good as none.
             kept = {job.id for job in sorted(jobs, key=lambda job: job.id)[: question["max_jobs"]]}
             jobs = [job for job in jobs if job.id in kept]
-        if question["sort_by"] == "id" and self._generation.has_logs:
+        if self._generation.has_logs and question["sort_by"] != "created_at":
+            # What is no order is none up to v1.2.1: ids are as good as any.
             jobs.sort(key=lambda job: job.id, reverse=question["sort_reverse"])
         return jobs
 

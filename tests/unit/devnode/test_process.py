@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from airflow_provider_bacalhau.devnode import DevNode
+from airflow_provider_bacalhau.devnode.emulation import EMULATIONS
 
 from .specs import ASLEEP, BUSY, Api, execution, messages, wasm_job
 
@@ -92,7 +93,7 @@ def test_an_unknown_version_is_refused_with_those_that_are_known() -> None:
         [*COMMAND, "--emulate", "v9"], capture_output=True, text=True, cwd=ROOT, check=False, timeout=30
     )
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr == "devnode: cannot emulate 'v9'; what can be emulated: v1.9.3\n"
+    assert refused.stderr == f"devnode: cannot emulate 'v9'; what can be emulated: {', '.join(EMULATIONS)}\n"
 
 
 def test_without_the_extra_the_error_says_what_to_install(tmp_path: Path) -> None:
