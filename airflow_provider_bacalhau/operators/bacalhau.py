@@ -138,7 +138,7 @@ class BacalhauSubmitJobOperator(BaseOperator):
                 return job_id
             if not self.deferrable:
                 return self._wait(context, self._client, job_id, deadline)
-            if self._client.get(job_id).state.is_terminal:
+            if self._is_over(self._client, job_id):
                 return self._finish(context, self._client, job_id)
         self.defer(
             trigger=BacalhauJobTrigger(
@@ -226,6 +226,15 @@ class BacalhauSubmitJobOperator(BaseOperator):
         if not job.state.is_terminal:
             raise AirflowException(f"The task was killed while it waited for job {job_id}.")
         return self._finish(context, client, job_id)
+
+    def _is_over(self, client: BacalhauClient, job_id: str) -> bool:
+        from airflow_provider_bacalhau.client.errors import ServerUnavailable, Unreachable
+
+        try:
+            return client.get(job_id).state.is_terminal
+        except (ServerUnavailable, Unreachable) as error:  # the trigger waits for the server, and then knows
+            self.log.warning("Cannot look at job %s just now: %s", job_id, error)
+            return False
 
     def _log_state(self, job: Job) -> None:
         self.log.info("Job %s is %s.", job.id, job.state.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from .conftest import Network, TaskRun
 from .programs import exits
 
+EXAMPLES = Path(__file__).parents[2] / "example_dags"
 RunDag = Callable[..., dict[str, TaskRun]]
 
 _HEAD = """
@@ -147,3 +149,37 @@ def test_only_a_job_spec_is_ever_taken_for_a_files_name(network: Network, run_da
         assert sent["Env"] == {"F": "trap.yaml"}
     for name in ("pulled", "pulled_mapped[0]", "missing", "rendered"):
         assert (ran[name].state, ran[name].xcoms) == ("failed", {})
+
+
+def test_the_link_still_leads_to_the_job_when_the_task_is_over(network: Network, run_dag: RunDag) -> None:
+    """Airflow asks for the link when a leg of a task ends, and stores what it is told over what the task has pushed."""
+    ran = run_dag(
+        dag_file(
+            "linked",
+            """
+        BacalhauSubmitJobOperator(task_id="good", job_spec=exits(0))
+        BacalhauSubmitJobOperator(task_id="bad", job_spec=exits(3), deferrable=True)
+        """,
+        )
+    )
+    for name in ("good", "bad"):
+        xcoms = ran[name].xcoms
+        assert xcoms["job_url"] == f"{network.url}/api/v1/orchestrator/jobs/{xcoms['bacalhau_job_id']}"
+
+
+def test_all_example_dags_are_read_by_airflow(airflow_database: None) -> None:
+    try:
+        from airflow.dag_processing.dagbag import DagBag
+    except ImportError:  # Airflow 2 and early 3
+        from airflow.models.dagbag import DagBag
+
+    bag = DagBag(dag_folder=str(EXAMPLES))
+    assert bag.import_errors == {}
+    assert "word_count_chain" in bag.dag_ids
+
+
+def test_word_count_chain_counts_right(network: Network, run_dag: RunDag) -> None:
+    words = sum(len(path.read_text().split()) for path in (EXAMPLES / "texts").glob("*.txt"))
+    ran = run_dag(EXAMPLES / "word_count_chain.py")
+    assert {task.state for task in ran.values()} == {"success"}
+    assert ran["show"].xcoms["return_value"] == words

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 import airflow
 import pytest
@@ -15,7 +14,7 @@ from airflow_provider_bacalhau.operators.bacalhau import (
 )
 from airflow_provider_bacalhau.sensors.bacalhau import BacalhauJobSensor
 
-from .conftest import Connect, Network, TaskRun
+from .conftest import Connect, Network
 from .programs import exits
 from .running import run_task
 
@@ -62,19 +61,3 @@ def test_it_leads_to_the_web_ui_where_the_connection_names_one(network: Network,
     connect(network.url, extra={"web_ui_url": "https://ui.example.org/"})
     ran = run_task(BacalhauSubmitJobOperator(task_id="task", job_spec=exits(0)))
     assert ran.xcoms["job_url"] == f"https://ui.example.org/jobs?id={ran.value}"
-
-
-def test_it_reads_what_the_task_has_pushed(network: Network, run_dag: Callable[..., dict[str, TaskRun]]) -> None:
-    """Airflow asks for it when a leg of the task ends; it must not overwrite the address with nothing."""
-    ran = run_dag("""
-        from airflow.providers.common.compat.sdk import DAG
-        from airflow_provider_bacalhau.operators.bacalhau import BacalhauSubmitJobOperator
-        from tests.airflow.programs import exits
-
-        with DAG("linked", schedule=None) as dag:
-            BacalhauSubmitJobOperator(task_id="good", job_spec=exits(0))
-            BacalhauSubmitJobOperator(task_id="bad", job_spec=exits(3), deferrable=True)
-    """)
-    for name in ("good", "bad"):
-        xcoms = ran[name].xcoms
-        assert xcoms["job_url"] == f"{network.url}/api/v1/orchestrator/jobs/{xcoms['bacalhau_job_id']}"

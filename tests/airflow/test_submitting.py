@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
+from airflow_provider_bacalhau.client.dialects.orchestrator import OrchestratorDialect
+from airflow_provider_bacalhau.client.errors import Unreachable
 from airflow_provider_bacalhau.operators.bacalhau import BacalhauSubmitJobOperator
 
 from .conftest import Connect, Network
@@ -168,6 +170,23 @@ def test_the_address_is_there_while_the_job_runs_whatever_do_xcom_push_says(netw
     [(url, was_over)] = seen
     assert url.startswith(network.url)
     assert not was_over
+
+
+def test_a_server_that_goes_away_right_after_the_submission_loses_no_job(
+    network: Network, deferrable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, looks = OrchestratorDialect._get, []
+
+    async def get(dialect: OrchestratorDialect, target: str) -> Any:
+        looks.append(target)
+        if len(looks) <= 2:
+            raise Unreachable("No answer from the Bacalhau server.")
+        return await real(dialect, target)
+
+    monkeypatch.setattr(OrchestratorDialect, "_get", get)
+    ran = run_task(submit(job_spec=exits(0), deferrable=deferrable))
+    assert ran.error is None
+    assert len(looks) > 2
 
 
 class TestTimeout:
