@@ -1,4 +1,4 @@
-"""What servers with the requester API say of themselves: ``/version``, ``/id``, ``/livez``, ``/node_info`` and others."""
+"""What servers with the requester API say of themselves: ``/version``, ``/id``, ``/livez``, ``/node_info``."""
 
 from __future__ import annotations
 
