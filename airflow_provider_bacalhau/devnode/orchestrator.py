@@ -7,6 +7,7 @@ at once; evaluations follow in the next turn of the loop, one for each job howev
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 import uuid
@@ -51,7 +52,7 @@ class Orchestrator:
         self._clock = now
         self._last = 0
         self._nodes: dict[str, ComputeNode] = {}
-        self._pending: dict[str, Trigger] = {}
+        self._pending: dict[str, tuple[Trigger, str]] = {}
         self._timers: dict[tuple[str, Trigger], tuple[int, asyncio.TimerHandle]] = {}
         self._closed = False
 
@@ -176,21 +177,28 @@ class Orchestrator:
         waiting = self._pending.get(job_id)
         if waiting is None:
             asyncio.get_running_loop().call_soon(self._evaluate, job_id)
-        if waiting is not Trigger.REGISTERED:
-            self._pending[job_id] = trigger
-        return str(uuid.uuid4())
+        elif waiting[0] is Trigger.REGISTERED:
+            return waiting[1]
+        evaluation = str(uuid.uuid4())
+        self._pending[job_id] = trigger, evaluation
+        return evaluation
 
     def _evaluate(self, job_id: str) -> None:
-        trigger = self._pending.pop(job_id)
+        trigger, evaluation = self._pending.pop(job_id)
         if self._closed:
             return
         job = self._store.job(job_id)
         views = [node.view() for node in self._nodes.values()]
         try:
             change = scheduler.evaluate(
-                job, self._store.executions(job_id), views, trigger, self._settings, self._now(),
-                lambda: str(uuid.uuid4()),
-            )  # fmt: skip
+                job,
+                self._store.executions(job_id),
+                views,
+                trigger,
+                self._settings,
+                self._now(),
+                itertools.chain([evaluation], (str(uuid.uuid4()) for _ in itertools.count())).__next__,
+            )
         except SelectorError as error:
             # A real server leaves such a job pending, too.
             log.warning("job %s has constraints that cannot be matched: %s", job_id, error)

@@ -1,0 +1,55 @@
+"""Every exchange that was recorded with real nodes, Docker aside, has the same answer from the embedded one.
+
+What differs on purpose is listed with its reason in ``data/replay/differences.tsv``; a difference that is listed and is
+none any more fails, too.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from airflow_provider_bacalhau.devnode import DevNode
+
+from .replay import Replay, exchanges
+from .specs import DATA
+
+OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "v1.9.3-orchestrator": {},
+}
+
+BACKOFF = 3.0
+"""Longer than what is read of a queued job takes, and short enough to wait for its end."""
+
+
+def listed(recording: str) -> dict[str, str]:
+    """Labels of exchanges that may differ, and why."""
+    with (DATA / "replay" / "differences.tsv").open(newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        return {row["label"]: row["why"] for row in rows if row["recording"] == recording}
+
+
+@pytest.mark.parametrize("recording", OPTIONS)
+def test_what_a_real_node_answered_the_embedded_one_answers(recording: str, capsys: pytest.CaptureFixture[str]) -> None:
+    version, _, kind = recording.rpartition("-")
+    recorded, on_purpose = exchanges(version, kind), listed(recording)
+    surprises: dict[str, list[str]] = {}
+    differing: set[str] = set()
+    with DevNode(emulate=version, queue_backoff=BACKOFF, **OPTIONS[recording]) as node:
+        replay = Replay(node.api)
+        replay.prepare(recorded)
+        for exchange in recorded:
+            label = exchange["label"]
+            found = replay.differences(exchange, 0.5) if label in on_purpose else replay.differences(exchange)
+            if found and label in on_purpose:
+                differing.add(label)
+            elif found:
+                surprises[label] = found
+    with capsys.disabled():
+        print(f"\n{recording}: {len(recorded)} exchanges, {len(differing)} differ on purpose")
+    assert surprises == {}
+    assert differing == on_purpose.keys(), "listed as a difference, and it is none"
+    assert len(differing) <= 0.05 * len(recorded)
