@@ -174,9 +174,10 @@ class NodeServer:
         port = runner.addresses[0][1]
         self.url = f"http://{_ADDRESS}:{port}"
         jobs.base, agent.port = self.url, port
-        if requester.jobs is not None:
+        if requester.jobs is not None and requester.handlers is not None:
             requester.jobs.base = self.url
-            stack.callback(requester.jobs.close)
+            requester.handlers.resume()
+            stack.callback(requester.handlers.close)
 
 
 class DevNode:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
 import uuid
@@ -14,25 +13,22 @@ from aiohttp import web
 
 from airflow_provider_bacalhau.devnode import godecode as go
 from airflow_provider_bacalhau.devnode import legacy
-from airflow_provider_bacalhau.devnode.generations import WITHDRAWN, Generation
-from airflow_provider_bacalhau.devnode.legacy_events import Story, published_json, state_json, tell
-from airflow_provider_bacalhau.devnode.legacy_specs import listed_spec, spec_of, submitted_spec
+from airflow_provider_bacalhau.devnode.generations import Generation
+from airflow_provider_bacalhau.devnode.legacy_events import published_json
+from airflow_provider_bacalhau.devnode.legacy_jobs import RequesterJobs
+from airflow_provider_bacalhau.devnode.legacy_specs import submitted_spec
 from airflow_provider_bacalhau.devnode.orchestrator import Orchestrator
 from airflow_provider_bacalhau.devnode.ranking import rank
-from airflow_provider_bacalhau.devnode.records import ComputeState, Execution, Job, JobState
+from airflow_provider_bacalhau.devnode.records import ComputeState, Job, JobState
 from airflow_provider_bacalhau.devnode.routes.errors import Handler
 from airflow_provider_bacalhau.devnode.routes.requester_bodies import answer, bacerror, echo, plain, quoted
-from airflow_provider_bacalhau.devnode.scheduler import Refused
+from airflow_provider_bacalhau.devnode.scheduler import SECOND, Refused
 from airflow_provider_bacalhau.devnode.signatures import EnvelopeError, check_client, go_text, open_envelope
 from airflow_provider_bacalhau.devnode.store import AmbiguousError, NotFoundError, Store
 from airflow_provider_bacalhau.devnode.wire import timestamp
 
 _CLIENT, _JOB = "X-Bacalhau-Client-ID", "X-Bacalhau-Job-ID"
 _PANIC = "runtime error: invalid memory address or nil pointer dereference"
-_GONE = (
-    "This endpoint is deprecated. See the migration guide at "
-    "https://docs.bacalhau.org/references/cli-reference/command-migration for more information"
-)
 _UNSUPPORTED = "code=415, message=Unsupported Media Type"
 
 _ABOUT_JOB = {"client_id": go.string, "job_id": go.string}
@@ -67,10 +63,9 @@ _CANCEL = go.struct({"ClientID": go.string, "JobID": go.string, "Reason": go.str
 
 
 class RequesterRoutes:
-    """The handlers. ``base`` is the node's own address, for the results that it serves.
+    """The handlers.
 
     :param oversubscription: see :func:`.ranking.rank`; the first generation looks for nodes within submit.
-    :param public_key: what jobs show as the requester's key where they show one.
     :param pin: puts bytes into the node's blocks and returns their CID.
     """
 
@@ -81,17 +76,16 @@ class RequesterRoutes:
         generation: Generation,
         *,
         oversubscription: float,
-        public_key: str,
+        jobs: RequesterJobs,
         pin: legacy.Pin,
     ) -> None:
         self._orchestrator = orchestrator
         self._store = store
         self._generation = generation
         self._oversubscription = oversubscription
-        self._public_key = public_key
+        self._jobs = jobs
         self._pin = pin
         self._timers: set[asyncio.TimerHandle] = set()
-        self.base = ""
 
     def routes(self) -> list[web.AbstractRouteDef]:
         """All routes of this part."""
@@ -111,6 +105,13 @@ class RequesterRoutes:
             for name, handler in handlers.items()
         ]
 
+    def resume(self) -> None:
+        """Go on after a restart: jobs keep their time limits."""
+        if self._generation.ends_timeouts == "job":
+            for job in self._store.unfinished_jobs():
+                if legacy.CLIENT_META in job.spec["Meta"]:
+                    self._cancel_later(job.id, self._jobs.timeout(job) - (time.time_ns() - job.created) / SECOND)
+
     def close(self) -> None:
         """Forget the timeouts of jobs."""
         for timer in self._timers:
@@ -121,7 +122,7 @@ class RequesterRoutes:
 
         async def handle(request: web.Request) -> web.StreamResponse:
             if request.query_string and not self._generation.is_first and request.path.startswith("/requester/"):
-                return not_found()
+                return echo("Not Found", 404)
             return await handler(request)
 
         return handle
@@ -152,7 +153,7 @@ class RequesterRoutes:
         if problem:
             return bacerror(problem, 500, headers)
         shown = submitted_spec(payload["Spec"], generation)
-        return answer({"job": self._job_json(job_id, shown)}, generation, headers=headers)
+        return answer({"job": self._jobs.job_json(self._store.job(job_id), shown)}, generation, headers=headers)
 
     def _broken(self, request: web.Request) -> web.StreamResponse:
         """A handler that dereferenced nothing: the first generation drops the connection."""
@@ -167,8 +168,7 @@ class RequesterRoutes:
         accepted = legacy.accepted_job(payload, generation, job_id)
         views = [node.view() for node in self._orchestrator.nodes]
         suitable = rank(Job(job_id, accepted.spec, now, now), [], views, self._oversubscription).suitable
-        record = {"api_version": payload["APIVersion"], "created": now, "spec": payload["Spec"]}
-        self._store.meta(_key(job_id), lambda: json.dumps(record))
+        self._jobs.remember(job_id, payload, now)
         job, _ = self._orchestrator.submit(accepted, force=False)
         if generation.ends_timeouts == "job":
             self._cancel_later(job_id, legacy.timeout_of(payload["Spec"]))
@@ -183,7 +183,7 @@ class RequesterRoutes:
             if not job.state.is_terminal:
                 self._orchestrator.stop(job, "job timed out")
 
-        timer = asyncio.get_running_loop().call_later(seconds, cancel)
+        timer = asyncio.get_running_loop().call_later(max(0.0, seconds), cancel)
         self._timers.add(timer)
 
     async def _cancel(self, request: web.Request) -> web.StreamResponse:
@@ -206,7 +206,7 @@ class RequesterRoutes:
             return bacerror(problem, 500, headers)
         if self._generation.is_first:
             await asyncio.sleep(0)  # its executions end within the request
-        content = {"state": self._state_json(self._store.job(job.id))}
+        content = {"state": self._jobs.state_json(self._store.job(job.id))}
         return answer(content, self._generation, headers={**headers, _JOB: job_id})
 
     def _stop(self, job: Job, job_id: str, reason: str) -> str:
@@ -237,7 +237,7 @@ class RequesterRoutes:
             return self._failure(f"Job not found. ID: {question['job_id']}", headers)
         except AmbiguousError:
             return self._failure(f"Multiple jobs found for jobID prefix: {question['job_id']}", headers)
-        return answer({"state": self._state_json(job)}, self._generation, headers=headers)
+        return answer({"state": self._jobs.state_json(job)}, self._generation, headers=headers)
 
     async def _results(self, request: web.Request) -> web.StreamResponse:
         question = await self._decoded(request, _QUESTION, as_text=True)
@@ -252,7 +252,7 @@ class RequesterRoutes:
             return quoted("bucket not found", 500, headers)
         done = [e for e in self._store.executions(job.id) if e.state is ComputeState.COMPLETED]
         results = [
-            {"NodeID": execution.node_id, "Data": published_json(execution, self._generation, self.base)}
+            {"NodeID": execution.node_id, "Data": published_json(execution, self._generation, self._jobs.base)}
             for execution in sorted(done, key=lambda execution: execution.id)
         ]
         return answer({"results": results}, self._generation, headers=headers)
@@ -267,8 +267,8 @@ class RequesterRoutes:
         except LookupError:
             text = f"job not found: {question['job_id']}" if self._generation.is_first else "bucket not found"
             return self._failure(text, headers)
-        story, _ = self._story(job)
-        since = timestamp(filters["since"] * 1_000_000_000) if filters["since"] else ""
+        story = self._jobs.story(job)
+        since = timestamp(filters["since"] * SECOND) if filters["since"] else ""
         excluded = {
             level for level, key in (("ExecutionLevel", "exclude_execution_level"), ("JobLevel", "exclude_job_level"))
             if filters[key]
@@ -300,7 +300,7 @@ class RequesterRoutes:
             return self._failure(f"Multiple jobs found for jobID prefix: {job_id}", headers)
         if any(job.task["Publisher"]["Type"] == "unknown" for job in jobs):
             return self._failure("publisher: unknown type 'unknown'", headers)
-        shown = [{"Job": self._listed_job(job), "State": self._state_json(job)} for job in jobs]
+        shown = [{"Job": self._jobs.listed_json(job), "State": self._jobs.state_json(job)} for job in jobs]
         return answer({"jobs": shown}, generation, headers=headers)
 
     def _selected(self, question: Mapping[str, Any]) -> list[Job]:
@@ -334,45 +334,6 @@ class RequesterRoutes:
     async def _debug(self, _: web.Request) -> web.StreamResponse:
         return answer({}, self._generation)
 
-    # records
-
-    def _story(self, job: Job) -> tuple[Story, list[Execution]]:
-        executions = self._store.executions(job.id)
-        nodes = [node.view() for node in self._orchestrator.nodes]
-        return tell(job, executions, self._store.history(job.id), nodes, self._generation), executions
-
-    def _state_json(self, job: Job) -> dict[str, Any]:
-        story, executions = self._story(job)
-        return state_json(story, executions, self.base, legacy.timeout_of(self._record(job)["spec"]))
-
-    def _record(self, job: Job) -> dict[str, Any]:
-        """What was submitted; made up for jobs of the orchestrator API."""
-        text = self._store.find_meta(_key(job.id))
-        if text:
-            record: dict[str, Any] = json.loads(text)
-            return record
-        return {"api_version": "V1beta2", "created": job.created, "spec": spec_of(job, self._generation)}
-
-    def _listed_job(self, job: Job) -> dict[str, Any]:
-        return self._job_json(job.id, listed_spec(self._record(job)["spec"], self._generation))
-
-    def _job_json(self, job_id: str, spec: Mapping[str, Any]) -> dict[str, Any]:
-        job = self._store.job(job_id)
-        record = self._record(job)
-        requester = {"RequesterNodeID": self._orchestrator.nodes[0].id}
-        if self._generation.names_key:
-            requester["RequesterPublicKey"] = self._public_key
-        return {
-            "APIVersion": record["api_version"],
-            "Metadata": {
-                "ID": job.id,
-                "CreatedAt": timestamp(record["created"]),
-                "ClientID": job.spec["Meta"].get(legacy.CLIENT_META, ""),
-                "Requester": requester,
-            },
-            "Spec": dict(spec),
-        }
-
     # bodies
 
     async def _decoded(
@@ -394,41 +355,6 @@ class RequesterRoutes:
 
     def _failure(self, text: str, headers: Mapping[str, str]) -> web.Response:
         return plain(text, 500, headers) if self._generation.is_first else echo(text, 500, headers)
-
-
-def not_found() -> web.Response:
-    """No such path, or no such method on it, from v1.0.4 on."""
-    return echo("Not Found", 404)
-
-
-def catch_all(generation: Generation) -> list[web.AbstractRouteDef]:
-    """What answers where the requester API has nothing; to be added after everything else."""
-
-    async def handle(_: web.Request) -> web.StreamResponse:
-        return not_found()
-
-    if generation.is_first:
-        return []
-    return [web.route("*", prefix + "/{rest:.*}", handle) for prefix in generation.prefixes]
-
-
-def withdrawn_routes(version: str) -> list[web.AbstractRouteDef]:
-    """The paths of a version that has withdrawn the requester API and says so; none where they are just gone."""
-
-    async def handle(_: web.Request) -> web.StreamResponse:
-        return quoted(_GONE, 410)
-
-    if version not in WITHDRAWN:
-        return []
-    names = ("submit", "cancel", "list", "states", "results", "events", "debug")
-    return [
-        route
-        for prefix in ("/requester", "/api/v1/requester")
-        for route in (
-            *(web.post(f"{prefix}/{name}", handle) for name in names),
-            web.get(f"{prefix}/nodes", handle, allow_head=False),
-        )
-    ]
 
 
 def _payload(decoder: Any, value: Any, generation: Generation) -> dict[str, Any]:
@@ -455,7 +381,3 @@ def _negative(body: bytes, number: int) -> str:
         f"offset={offset}, internal=json: cannot unmarshal number {number} into Go struct field "
         "ListRequest.max_jobs of type uint32"
     )
-
-
-def _key(job_id: str) -> str:
-    return f"requester-job/{job_id}"

@@ -13,13 +13,19 @@ from aiohttp import web
 from airflow_provider_bacalhau.devnode import unixfs
 from airflow_provider_bacalhau.devnode.compute import Workshop
 from airflow_provider_bacalhau.devnode.emulation import Emulation
-from airflow_provider_bacalhau.devnode.generations import GENERATIONS
+from airflow_provider_bacalhau.devnode.generations import GENERATIONS, WITHDRAWN, Generation
+from airflow_provider_bacalhau.devnode.legacy_jobs import RequesterJobs
 from airflow_provider_bacalhau.devnode.orchestrator import Orchestrator
-from airflow_provider_bacalhau.devnode.routes.requester import RequesterRoutes, catch_all, withdrawn_routes
+from airflow_provider_bacalhau.devnode.routes.requester import RequesterRoutes
+from airflow_provider_bacalhau.devnode.routes.requester_bodies import echo, quoted
 from airflow_provider_bacalhau.devnode.routes.requester_logs import RequesterLogs
 from airflow_provider_bacalhau.devnode.routes.requester_node import RequesterNodeRoutes
 from airflow_provider_bacalhau.devnode.store import Store
 
+_GONE = (
+    "This endpoint is deprecated. See the migration guide at "
+    "https://docs.bacalhau.org/references/cli-reference/command-migration for more information"
+)
 # A libp2p public key: type RSA, 294 bytes. What is in it nobody looks at.
 _KEY_HEADER, _KEY_SIZE = b"\x08\x00\x12\xa6\x02", 294
 
@@ -28,10 +34,11 @@ _KEY_HEADER, _KEY_SIZE = b"\x08\x00\x12\xa6\x02", 294
 class RequesterParts:
     """What to serve, to be added before the routes of newer APIs.
 
-    :param jobs: None where the version has no requester API.
+    :param jobs: and ``handlers`` are None where the version has no requester API.
     """
 
-    jobs: RequesterRoutes | None
+    jobs: RequesterJobs | None
+    handlers: RequesterRoutes | None
     routes: list[web.AbstractRouteDef]
 
 
@@ -41,7 +48,7 @@ def requester_parts(
     """The requester API of a version: whole, withdrawn, or nothing."""
     generation = GENERATIONS.get(emulation.version)
     if generation is None:
-        return RequesterParts(None, withdrawn_routes(emulation.version))
+        return RequesterParts(None, None, _withdrawn_routes(emulation.version))
     blocks = workshop.blocks
 
     def pin(content: bytes) -> str:
@@ -51,14 +58,40 @@ def requester_parts(
             return unixfs.add_path(blocks, Path(file.name)).text
 
     key = hashlib.shake_256(orchestrator.nodes[0].id.encode()).digest(_KEY_SIZE)
-    jobs = RequesterRoutes(
-        orchestrator,
-        store,
-        generation,
-        oversubscription=emulation.oversubscription,
-        public_key=base64.b64encode(_KEY_HEADER + key).decode(),
-        pin=pin,
+    jobs = RequesterJobs(orchestrator, store, generation, base64.b64encode(_KEY_HEADER + key).decode())
+    handlers = RequesterRoutes(
+        orchestrator, store, generation, oversubscription=emulation.oversubscription, jobs=jobs, pin=pin
     )
     node = RequesterNodeRoutes(orchestrator, emulation, generation, workshop.folder.parent)
     logs = RequesterLogs(store, generation, workshop.folder)
-    return RequesterParts(jobs, [*jobs.routes(), *node.routes(), *logs.routes(), *catch_all(generation)])
+    return RequesterParts(jobs, handlers, [*handlers.routes(), *node.routes(), *logs.routes(), *_catch_all(generation)])
+
+
+def _catch_all(generation: Generation) -> list[web.AbstractRouteDef]:
+    """What answers where the requester API has nothing; it comes after everything else."""
+
+    async def handle(_: web.Request) -> web.StreamResponse:
+        return echo("Not Found", 404)
+
+    if generation.is_first:
+        return []
+    return [web.route("*", prefix + "/{rest:.*}", handle) for prefix in generation.prefixes]
+
+
+def _withdrawn_routes(version: str) -> list[web.AbstractRouteDef]:
+    """The paths of a version that has withdrawn the requester API and says so; none where they are just gone."""
+
+    async def handle(_: web.Request) -> web.StreamResponse:
+        return quoted(_GONE, 410)
+
+    if version not in WITHDRAWN:
+        return []
+    names = ("submit", "cancel", "list", "states", "results", "events", "debug")
+    return [
+        route
+        for prefix in ("/requester", "/api/v1/requester")
+        for route in (
+            *(web.post(f"{prefix}/{name}", handle) for name in names),
+            web.get(f"{prefix}/nodes", handle, allow_head=False),
+        )
+    ]

@@ -42,7 +42,7 @@ def run(client: BacalhauClient, name: str, *arguments: str, **options: object) -
     job_id = client.submit_once(read_job_spec(spec)).job_id
     assert client.wait(job_id).state is JobState.COMPLETED
     [result] = client.references(job_id)
-    return result.cid
+    return str(result.cid)
 
 
 def test_results_have_the_addresses_that_real_servers_gave_them(client: BacalhauClient) -> None:
@@ -69,16 +69,17 @@ def test_a_job_is_found_judged_and_told(client: BacalhauClient) -> None:
     job_id = client.submit_once(spec).job_id
     client.wait(job_id)
     outcome = client.outcome(job_id)
-    assert [execution.exit_code for execution in outcome.job.executions] == [3]
+    assert [execution.exit_code for execution in outcome.job.executions or ()] == [3]
     assert [job.id for job in client.list(limit=5).items] == [job_id]
     assert client.history(job_id).items[-1].state is JobState.COMPLETED
 
 
-def test_a_broken_module_fails_its_job(client: BacalhauClient) -> None:
-    broken = data_url(b"\0asm\x02\0\0\0")
-    job_id = client.submit_once(read_job_spec(wasm_job(broken, publisher="ipfs"))).job_id
+def test_a_program_that_cannot_start_fails_its_job(client: BacalhauClient) -> None:
+    spec = read_job_spec(wasm_job(data_url(module("exitn.wasm")), entrypoint="nowhere", publisher="ipfs"))
+    job_id = client.submit_once(spec).job_id
     assert client.wait(job_id).state is JobState.FAILED
-    assert "invalid version header" in str(client.outcome(job_id).job.executions)
+    executions = client.outcome(job_id).job.executions or ()
+    assert ["unable to find the entrypoint 'nowhere'" in execution.message for execution in executions] == [True, True]
 
 
 def test_a_running_job_is_stopped(client: BacalhauClient) -> None:
@@ -93,10 +94,9 @@ def test_a_running_job_is_stopped(client: BacalhauClient) -> None:
 def test_a_job_that_no_node_takes_fails_and_says_so(client: BacalhauClient) -> None:
     options = {"publisher": "ipfs", "resources": {"CPU": "4000"}}
     spec = read_job_spec(wasm_job(data_url(module("exitn.wasm")), ["0"], **options))  # type: ignore[arg-type] # as above
+    said = ""
     try:
-        job = client.wait(client.submit_once(spec).job_id)
-    except BacalhauError as error:
-        assert "not enough nodes to run job. requested: 1, available: 0" in str(error)
-    else:
-        assert job.state is JobState.FAILED
-        assert "not enough nodes to run job. requested: 1" in str(client.history(job.id).items)
+        said = str(client.history(client.wait(client.submit_once(spec).job_id).id).items)
+    except BacalhauError as error:  # the first generation looks for nodes before it answers
+        said = str(error)
+    assert "not enough nodes to run job. requested: 1, available: " in said
