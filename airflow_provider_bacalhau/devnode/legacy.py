@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import json
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -79,6 +80,14 @@ def _number(value: Any, path: str) -> float:
     return go.integer(value, path)
 
 
+def _whole_number(value: Any, path: str) -> int:
+    if isinstance(value, float):
+        raise go.BodyError(
+            f"json: cannot unmarshal number {json.dumps(value)} into Go struct field Spec.Spec.Timeout of type int64"
+        )
+    return go.integer(value, path)
+
+
 @functools.cache
 def _payload_decoder(is_first: bool) -> go.Decoder:
     storage = go.struct(
@@ -123,7 +132,7 @@ def _payload_decoder(is_first: bool) -> go.Decoder:
         ),
         "Resources": go.struct(dict.fromkeys(("CPU", "Memory", "Disk", "GPU"), go.string)),
         "Network": go.struct({"Type": _enum(_NETWORKS, "model.Network: unknown type '{}'"), "Domains": go.string_list}),
-        "Timeout": _number if is_first else go.integer,
+        "Timeout": _number if is_first else _whole_number,
         "Inputs": go.list_of(storage),
         "Outputs": go.list_of(storage),
         "Annotations": go.string_list,
