@@ -94,7 +94,10 @@ class ComputeNode:
     @property
     def labels(self) -> dict[str, str]:
         """Labels that constraints are matched against."""
-        info = self.workshop.emulation.build_info
+        emulation = self.workshop.emulation
+        if emulation.labels is not None:
+            return dict(emulation.labels)
+        info = emulation.build_info
         return {"name": self.id, "os_arch": info["GOARCH"], "os_type": info["GOOS"]}
 
     def view(self) -> NodeView:
@@ -250,7 +253,7 @@ def _run_program(workshop: Workshop, execution: Execution, control: Control, fol
         import_modules=params["ImportModules"],
         entry=params["Entrypoint"],
         arguments=params["Parameters"],
-        environment=_environment(execution),
+        environment=_environment(execution, announced=workshop.emulation.announces_jobs),
         folders=stage.mounts,
         memory=execution.job.resources.memory,
         scratch=stage.root,
@@ -280,7 +283,7 @@ def _result_names(task: Mapping[str, Any]) -> list[str]:
     return names
 
 
-def _environment(execution: Execution) -> list[tuple[str, str]]:
+def _environment(execution: Execution, *, announced: bool) -> list[tuple[str, str]]:
     job = execution.job
     own = {
         "BACALHAU_EXECUTION_ID": execution.id,
@@ -289,7 +292,7 @@ def _environment(execution: Execution) -> list[tuple[str, str]]:
         "BACALHAU_PARTITION_COUNT": str(job.count),
         "BACALHAU_PARTITION_INDEX": str(execution.partition),
     }
-    return sorted({**job.task.get("Env", {}), **own}.items())
+    return sorted({**job.task.get("Env", {}), **(own if announced else {})}.items())
 
 
 def _output(results: Path, code: int, limit: int) -> RunOutput:

@@ -90,15 +90,13 @@ class RequesterNodeRoutes:
         return {key.lower(): value for key, value in info.items()} if self._generation.is_first else info
 
     def _node_json(self, node: ComputeNode, build: dict[str, str]) -> dict[str, Any]:
-        labels = {"Architecture": "amd64", "Operating-System": "linux", "git-lfs": "False"}
         peer = {"PeerInfo": {"ID": node.id, "Addrs": []}}
         compute = self._compute_json(node)
         if self._generation.is_first:
-            return {"BacalhauVersion": build, **peer, "NodeType": 1, "Labels": labels, "ComputeNodeInfo": compute}
-        about = {"NodeType": "Compute", "Labels": labels, "ComputeNodeInfo": compute, "BacalhauVersion": build}
+            return {"BacalhauVersion": build, **peer, "NodeType": 1, "Labels": node.labels, "ComputeNodeInfo": compute}
+        about = {"NodeType": "Compute", "Labels": node.labels, "ComputeNodeInfo": compute, "BacalhauVersion": build}
         if self._generation.names_key:
             return {**peer, **about}
-        labels["git-lfs"] = "true"
         return {"Info": {"NodeID": node.id, **about}, "Membership": "APPROVED", "Connection": "CONNECTED"}
 
     def _compute_json(self, node: ComputeNode) -> dict[str, Any]:
