@@ -199,7 +199,7 @@ CHECKED = {
     "v1.1.0": "from source",
     "v1.1.6": "answers of a real node, recorded",
     "v1.2.2": "from source",
-    "v1.3.2": "answers of a real node, recorded",
+    "v1.3.2": "tried on a real node",
     "v1.4.0": "tried on a real node",
     "v1.5.0": "from source",
     "v1.5.2": "from source",
