@@ -35,9 +35,9 @@ class Emulation:
     :param has_auth_config: ``/agent/authconfig`` and the old health checks' redirects exist.
     :param has_auth: ``/auth`` exists, and servers tell their version in headers.
     :param node_shape: of a node: ``info``; ``state``, with what the orchestrator knows beside it; ``peer``, named by
-        its libp2p id. :param agent_shape: the same of the node's own answer.
+        its libp2p id.
+    :param agent_shape: the same of the node's own answer.
     :param connection_state: a node's state tells since when it is connected.
-    :param old_labels: nodes are labelled ``Architecture`` and ``Operating-System``.
     :param embeds_jobs: executions hold their job.
     :param early_states: executions have the numbers and the steps of v1.5.1 and before.
     :param early_specs: modules are sources inside the engine's parameters, absent ``Count`` is 0, resources get no
@@ -46,7 +46,8 @@ class Emulation:
     :param default_timeouts: seconds that batch and ops jobs get.
     :param problem_words: what validation calls the parts of a task, where it differs from the newest.
     :param lists_problems: several problems are counted and listed with asterisks.
-    :param has_queue: a job that waits for a node says so. :param waits: it waits at all.
+    :param has_queue: a job that waits for a node says so.
+    :param waits: it waits at all.
     :param ends_programs: a program is ended when its time is over.
     :param tells_reason: a stopped job's message is the reason that was given.
     :param bad_orders: an unknown order of a list is an error.
@@ -64,6 +65,31 @@ class Emulation:
     needs_name_section: bool = True
     labels: Mapping[str, str] | None = None
     announces_jobs: bool = True
+    unique_names: bool = True
+    api_errors: bool = True
+    named_lists: bool = False
+    transitions: bool = False
+    history_events: bool = True
+    includes: bool = True
+    has_config: bool = True
+    has_auth_config: bool = True
+    has_auth: bool = True
+    node_shape: str = "state"
+    agent_shape: str = "info"
+    connection_state: bool = True
+    embeds_jobs: bool = True
+    early_states: bool = False
+    early_specs: bool = False
+    timeouts: tuple[str, ...] = ("ExecutionTimeout", "QueueTimeout", "TotalTimeout")
+    default_timeouts: Mapping[str, int] = field(default_factory=dict)
+    problem_words: Mapping[str, str] = field(default_factory=dict)
+    lists_problems: bool = False
+    has_queue: bool = True
+    waits: bool = True
+    ends_programs: bool = True
+    tells_reason: bool = True
+    bad_orders: bool = True
+    log_source: str = "files"
 
     @property
     def build_info(self) -> dict[str, str]:
@@ -92,9 +118,6 @@ class Emulation:
         }
 
 
-_MACHINE = {"Architecture": "amd64", "Operating-System": "linux"}
-_NO_GIT_LFS = {**_MACHINE, "git-lfs": "False"}
-
 _WORDS_BEFORE_1_8 = {
     "invalid engine": "engine validation failed",
     "invalid timeouts": "task timeouts validation failed",
@@ -104,12 +127,13 @@ _WORDS_BEFORE_1_8 = {
     "invalid network": "network validation failed",
     "input source is missing a target": "missing artifact target",
 }
+_SYSTEM = {"Architecture": "amd64", "Operating-System": "linux"}
 _V1_9_3 = Emulation(version="v1.9.3")
 _V1_7_0 = replace(
     _V1_9_3,
     version="v1.7.0",
     unique_names=False,
-    old_labels=True,
+    labels=_SYSTEM,
     embeds_jobs=False,
     problem_words=_WORDS_BEFORE_1_8,
     log_source="records",
@@ -125,6 +149,7 @@ _V1_4_0 = replace(
     connection_state=False,
     early_states=True,
     early_specs=True,
+    announces_jobs=False,
     default_timeouts={"TotalTimeout": 1800},
     tells_reason=False,
     bad_orders=False,
@@ -132,6 +157,7 @@ _V1_4_0 = replace(
 _V1_3_2 = replace(
     _V1_4_0,
     version="v1.3.2",
+    labels={**_SYSTEM, "git-lfs": "true"},
     minimum_client="",
     named_lists=True,
     default_timeouts={"ExecutionTimeout": 1800},
@@ -141,6 +167,7 @@ _V1_3_2 = replace(
 _V1_1_6 = replace(
     _V1_3_2,
     version="v1.1.6",
+    labels={**_SYSTEM, "git-lfs": "False"},
     needs_name_section=False,
     history_events=False,
     includes=False,
@@ -153,12 +180,14 @@ _V1_1_6 = replace(
     waits=False,
     log_source="",
 )
+# The requester API only; what of it differs is in the generations.
+_V1_0_3 = replace(_V1_1_6, version="v1.0.3", ends_programs=True, tells_reason=True)
 
 EMULATIONS: Mapping[str, Emulation] = {
     row.version: row
     for row in (
-        Emulation(version="v0.3.29", needs_name_section=False),
-        Emulation(version="v1.0.3", needs_name_section=False),
+        replace(_V1_0_3, version="v0.3.29"),
+        _V1_0_3,
         _V1_1_6,
         _V1_3_2,
         _V1_4_0,

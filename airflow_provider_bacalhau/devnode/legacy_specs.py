@@ -64,11 +64,7 @@ def listed_spec(spec: Mapping[str, Any], generation: Generation) -> dict[str, An
 def spec_of(job: Job, generation: Generation) -> dict[str, Any]:
     """The ``Spec`` of a job that came through the orchestrator API, decoded as if it had been submitted."""
     task = job.task
-    sources = [
-        {"StorageSource": source["Source"]["Type"], "Name": source.get("Alias", ""), "Path": source["Target"],
-         **_storage_params(source["Source"])}
-        for source in task.get("InputSources", ())
-    ]  # fmt: skip
+    sources = [_storage(source) for source in task.get("InputSources", ())]
     sent = {
         "EngineSpec": task["Engine"],
         "PublisherSpec": task["Publisher"] if task["Publisher"]["Type"] else {},
@@ -82,14 +78,15 @@ def spec_of(job: Job, generation: Generation) -> dict[str, Any]:
     }
     if task["Engine"]["Type"].casefold() == "wasm":
         modules = {source["Path"]: source for source in sources}
-        params = task["Engine"]["Params"]
+        params = {key.casefold(): value for key, value in (task["Engine"].get("Params") or {}).items()}
         sent["EngineSpec"] = {
             "Type": "wasm",
             "Params": {
-                "EntryModule": modules.get(params.get("EntryModule", ""), {}),
-                "EntryPoint": params.get("Entrypoint", ""),
-                "Parameters": params.get("Parameters"),
-                "ImportModules": [modules[name] for name in params.get("ImportModules") or () if name in modules],
+                "EntryModule": _storage_of(params.get("entrymodule"), modules),
+                "EntryPoint": params.get("entrypoint"),
+                "Parameters": params.get("parameters"),
+                "EnvironmentVariables": params.get("environmentvariables"),
+                "ImportModules": [_storage_of(module, modules) for module in params.get("importmodules") or ()],
             },
         }
     client = job.spec["Meta"].get(CLIENT_META, "")
@@ -154,9 +151,19 @@ def _module(storage: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _storage_params(source: Mapping[str, Any]) -> dict[str, Any]:
-    params = dict(source.get("Params") or {})
-    return {"S3": params} if source["Type"].casefold() == "s3" else params
+def _storage_of(module: Any, modules: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """A module as a StorageSpec: a source of its own up to v1.6, then the target of one of the inputs."""
+    if isinstance(module, Mapping):
+        return _storage(module)
+    return modules.get(str(module), {})
+
+
+def _storage(source: Mapping[str, Any]) -> dict[str, Any]:
+    sent = {key.casefold(): value for key, value in source.items()}
+    config = {key.casefold(): value for key, value in (sent.get("source") or {}).items()}
+    kind, params = str(config.get("type", "")), dict(config.get("params") or {})
+    place = {"StorageSource": kind or None, "Name": sent.get("alias"), "Path": sent.get("target") or ""}
+    return {**place, **({"S3": params} if kind.casefold() == "s3" else params)}
 
 
 def _publisher_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
