@@ -226,7 +226,8 @@ def _diagnose_completed(job: Job, executions: Sequence[Execution], facts: tuple[
 
 
 def _diagnose_no_node(job: Job, history: Sequence[HistoryEvent], facts: tuple[str, ...]) -> Diagnosis:
-    nodes = [clean(line.strip("• "), 300) for line in job.message.splitlines()[1:] if line.strip("• ")]
+    lines = [line.strip("• ") for line in job.message.splitlines()[1:]]
+    nodes = [clean(line, 300) for line in lines if line and not line.endswith(":")]
     why = f" ({'; '.join(nodes[:3])})" if nodes else ""
     summary = f"Job {job.id} found no suitable node: {_first_line(job.message)}{why}."
     unsupported = [found[1].lower() if (found := _UNSUPPORTED.search(node)) else "" for node in nodes]
@@ -242,7 +243,8 @@ def _diagnose_no_node(job: Job, history: Sequence[HistoryEvent], facts: tuple[st
     if job.state is JobState.FAILED and any(one.event.topic == _QUEUEING for one in history):
         category = FailureCategory.QUEUE_TIMEOUT
         summary = summary.replace("found no suitable node", "waited in the queue for too long", 1)
-    hint = "Ask for less (Resources, Constraints, Count), let it queue (job_queue_timeout), or add nodes."
+    queue = "queue for longer" if category is FailureCategory.QUEUE_TIMEOUT else "queue"
+    hint = f"Ask for less (Resources, Constraints, Count), let it {queue} (job_queue_timeout), or add nodes."
     return Diagnosis(category, summary, hint, facts)
 
 
@@ -284,15 +286,34 @@ def _facts(job: Job, executions: Sequence[Execution], history: Sequence[HistoryE
     yield clean(f"job {job.id} ({job.name}) in namespace {job.namespace}: {job.state.value}", 300)
     if job.message and _USED_UP not in job.message:
         yield from (f"job says: {clean(line, 300)}" for line in job.message.splitlines()[:10] if line.strip())
-    for one in executions[-5:]:
+    shown = set()
+    for alike in _alike(executions)[-5:]:
+        one, ended = alike[0], alike[0].state is ExecutionState.COMPLETED
+        # A completed execution's message is that of an earlier event, such as "Running".
+        why = "" if ended or not one.message else f": {_first_line(one.message)}"
         exit_code = f", exit code {one.exit_code}" if one.exit_code is not None else ""
-        last = f", last event: {_first_line(one.message)}" if one.message else ""
-        yield f"execution {one.id} on node {one.node_id}: {one.state.value}{exit_code}{last}"
-        tail = one.stderr.splitlines()[-20:]
-        yield from (f"  stderr {clean(f'| {line}', 300)}" for line in tail)
-    errors = [one for one in history if one.event.is_error]
-    for item in errors[-5:]:
-        yield f"event {clean(item.event.topic, 100)}: {_first_line(_coded(item.event))}"
+        yield f"{_who(alike)}: {one.state.value}{exit_code}{why}"
+        yield from (f"  stderr {clean(f'| {line}', 300)}" for line in one.stderr.splitlines()[-20:])
+        shown.add(one.message)
+    errors = [one.event for one in history if one.event.is_error and one.event.message not in shown]
+    for event in errors[-5:]:
+        if not _NO_NODE.search(event.message):  # the job says so itself
+            yield f"event {clean(event.topic, 100)}: {_first_line(_coded(event))}"
+
+
+def _alike(executions: Sequence[Execution]) -> list[list[Execution]]:
+    """The executions, those of the same fate together: a job that cannot run fails twice on each node."""
+    groups: dict[object, list[Execution]] = {}
+    for one in executions:
+        groups.setdefault((one.state, one.exit_code, one.message, one.stderr), []).append(one)
+    return list(groups.values())
+
+
+def _who(alike: Sequence[Execution]) -> str:
+    nodes = {one.node_id for one in alike}
+    if len(alike) == 1:
+        return f"execution {alike[0].id} on node {alike[0].node_id}"
+    return f"{len(alike)} executions on {f'{len(nodes)} nodes' if len(nodes) > 1 else f'node {alike[0].node_id}'}"
 
 
 @dataclass(frozen=True)

@@ -424,11 +424,22 @@ def test_a_diagnosis_as_lines_for_a_log() -> None:
     assert lines == [
         "PROGRAM_FAILED: Job j-1: the program failed with exit code 3.",
         "  job j-1 (n) in namespace default: Completed",
-        "  execution e-1 on node n-1: Completed, exit code 3, last event: Running",
+        "  execution e-1 on node n-1: Completed, exit code 3",
         "    stderr | a",
         "    stderr |   b",
         "What to do: Read its output; the exit code is the program's own.",
     ]
+
+
+def test_executions_of_the_same_fate_are_told_once() -> None:
+    message = "cannot find the input"
+    failed = [
+        replace(ran(None, ExecutionState.FAILED, message=message), id=f"e-{number}", node_id=f"n-{number % 2}")
+        for number in range(4)
+    ]
+    history = [event(message, execution=one.id, IsError="true") for one in failed]
+    facts = diagnose(make(JobState.FAILED), failed, history).facts
+    assert [fact for fact in facts if message in fact] == ["4 executions on 2 nodes: Failed: cannot find the input"]
 
 
 def test_remote_words_are_bounded_and_cannot_move_the_cursor() -> None:
