@@ -294,6 +294,8 @@ class OrchestratorDialect(Dialect):
 
         :returns: what had to be left out.
         """
+        from airflow_provider_bacalhau.client.spec.timeouts import DEFAULT_TOTAL
+
         left_out: tuple[str, ...] = ()
         for place, task in enumerate(job.get("Tasks", ())):
             if not self.can.own_publisher:
@@ -303,7 +305,7 @@ class OrchestratorDialect(Dialect):
                 left_out += tuple(
                     f"This server ({self.version.text}) has no Tasks[{place}].Timeouts.{key}; it was left out."
                     for key in ("QueueTimeout", "TotalTimeout")
-                    if timeouts.pop(key, None)
+                    if timeouts.pop(key, None) not in {None, 0, DEFAULT_TOTAL}  # the default is nobody's wish
                 )
         return left_out
 

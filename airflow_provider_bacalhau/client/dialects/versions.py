@@ -197,7 +197,7 @@ CHECKED = {
     "v1.0.3": "answers of a real node, recorded",
     "v1.0.4": "from source",
     "v1.1.0": "from source",
-    "v1.1.6": "answers of a real node, recorded",
+    "v1.1.6": "tried on a real node",
     "v1.2.2": "from source",
     "v1.3.2": "tried on a real node",
     "v1.4.0": "tried on a real node",
