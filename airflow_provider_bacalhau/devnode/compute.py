@@ -21,7 +21,7 @@ from airflow_provider_bacalhau.devnode.emulation import Emulation
 from airflow_provider_bacalhau.devnode.engine import Program, ProgramError, WasmEngine
 from airflow_provider_bacalhau.devnode.godecode import BodyError
 from airflow_provider_bacalhau.devnode.inputs import STORAGES, InputError, Inputs, Stage
-from airflow_provider_bacalhau.devnode.jobspec import wasm_params
+from airflow_provider_bacalhau.devnode.jobspec import UnreadableParamsError, modernised, wasm_params
 from airflow_provider_bacalhau.devnode.publishers import PUBLISHERS, PublishError, Publishers
 from airflow_provider_bacalhau.devnode.ranking import NodeView
 from airflow_provider_bacalhau.devnode.records import Execution, RunOutput, Topic
@@ -152,7 +152,8 @@ class ComputeNode:
         self._in_thread(self.workshop.scanners, lambda: scan(self.workshop, execution), done)
 
     def _enqueue(self, execution: Execution) -> None:
-        timeout = 0 if execution.job.is_long_running else execution.job.execution_timeout
+        is_endless = execution.job.is_long_running or not self.workshop.emulation.ends_programs
+        timeout = 0 if is_endless else execution.job.execution_timeout
         self._tasks[execution.id] = _Task(execution, execution.job.resources, Control(timeout or None))
         self._start_what_fits()
 
@@ -193,14 +194,15 @@ class ComputeNode:
 
 def scan(workshop: Workshop, execution: Execution) -> str | Problem:
     """What a node looks at before it bids. Empty when it takes the execution, else the reason why it does not."""
-    for name, value in execution.job.task.get("Env", {}).items():
+    task = modernised(execution.job.task)
+    for name, value in task.get("Env", {}).items():
         if value.startswith("env:"):
             source = value.removeprefix("env:")
             return (
                 f"rejected bid: this node does not resolve environment variable {name}: "
                 f"environment variable '{source}' is not in allowed patterns"
             )
-    for source in execution.job.task.get("InputSources", ()):
+    for source in task["InputSources"]:
         try:
             workshop.inputs.measure(source)
         except InputError as error:
@@ -230,7 +232,10 @@ def run(workshop: Workshop, execution: Execution, control: Control) -> Ended | P
 
 
 def _run_program(workshop: Workshop, execution: Execution, control: Control, folder: Path) -> RunOutput:
-    task = execution.job.task
+    try:
+        task = modernised(execution.job.task)
+    except UnreadableParamsError as error:
+        raise ProgramError(f"invalid WASM spec: {error}") from None
     stage = Stage(folder / "stage")
     results = folder / "results"
     stage.root.mkdir()
@@ -253,7 +258,7 @@ def _run_program(workshop: Workshop, execution: Execution, control: Control, fol
         import_modules=params["ImportModules"],
         entry=params["Entrypoint"],
         arguments=params["Parameters"],
-        environment=_environment(execution, announced=workshop.emulation.announces_jobs),
+        environment=_environment(execution, task, announced=workshop.emulation.announces_jobs),
         folders=stage.mounts,
         memory=execution.job.resources.memory,
         scratch=stage.root,
@@ -283,7 +288,7 @@ def _result_names(task: Mapping[str, Any]) -> list[str]:
     return names
 
 
-def _environment(execution: Execution, *, announced: bool) -> list[tuple[str, str]]:
+def _environment(execution: Execution, task: Mapping[str, Any], *, announced: bool) -> list[tuple[str, str]]:
     job = execution.job
     own = {
         "BACALHAU_EXECUTION_ID": execution.id,
@@ -292,7 +297,7 @@ def _environment(execution: Execution, *, announced: bool) -> list[tuple[str, st
         "BACALHAU_PARTITION_COUNT": str(job.count),
         "BACALHAU_PARTITION_INDEX": str(execution.partition),
     }
-    return sorted({**job.task.get("Env", {}), **(own if announced else {})}.items())
+    return sorted({**task.get("Env", {}), **(own if announced else {})}.items())
 
 
 def _output(results: Path, code: int, limit: int) -> RunOutput:

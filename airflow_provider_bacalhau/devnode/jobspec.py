@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_bacalhau.devnode import godecode as go
+from airflow_provider_bacalhau.devnode.emulation import NEWEST, Emulation
 from airflow_provider_bacalhau.devnode.validation import (
+    joined,
     normal_resources,
     spec_config_problems,
     stored_problems,
@@ -123,16 +125,18 @@ def decode_submission(body: bytes) -> Submission:
     return Submission(decoded["Job"], decoded["Force"])
 
 
-def accept(job: Mapping[str, Any] | None) -> Accepted:
+def accept(job: Mapping[str, Any] | None, emulation: Emulation = NEWEST) -> Accepted:
     """Check and normalise a decoded job.
 
+    :param emulation: the server version whose rules count.
     :raises SpecError: with the server's text.
     :raises UnreadableParamsError: WebAssembly parameters that make the server answer 500.
     """
     if job is None:
-        raise SpecError("empty/nil job")
-    if problems := submission_problems(job):
-        raise SpecError("\n".join(problems))
+        nothing = ["job is required", "empty/nil job"] if emulation.lists_problems else ["empty/nil job"]
+        raise SpecError(joined(nothing, emulation))
+    if problems := submission_problems(job, emulation):
+        raise SpecError(joined(problems, emulation))
     warnings = _warnings(job)
     spec = {
         # A nameless job is named after its id before that is dropped, also after one that the client made up.
@@ -140,11 +144,11 @@ def accept(job: Mapping[str, Any] | None) -> Accepted:
         "Namespace": job["Namespace"] or "default",
         "Type": job["Type"],
         "Priority": job["Priority"],
-        "Count": _count(job),
+        "Count": _count(job, emulation),
         "Constraints": [_without_empty(entry, ("Values",)) for entry in job["Constraints"]],
         "Meta": {key: value for key, value in job["Meta"].items() if not key.startswith(RESERVED_META)},
         "Labels": dict(job["Labels"]),
-        "Tasks": [_task(job["Tasks"][0])],
+        "Tasks": [_task(job["Tasks"][0], emulation, is_endless=job["Type"] in {"service", "daemon"})],
     }
     if problems := stored_problems(spec["Tasks"][0]):
         raise SpecError("\n".join(problems), stored=True)
@@ -162,10 +166,12 @@ def same_job(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return compared(one) == compared(other)
 
 
-def _count(job: Mapping[str, Any]) -> int:
+def _count(job: Mapping[str, Any], emulation: Emulation) -> int:
     if job["Type"] in {"ops", "daemon"}:
-        return 0
-    return 1 if job["Count"] is None else int(job["Count"])
+        # It says nothing: these jobs run once on each matching node.
+        return 1 if emulation.early_specs and not job["Count"] else int(emulation.early_specs and job["Count"])
+    absent = 0 if emulation.early_specs else 1
+    return absent if job["Count"] is None else int(job["Count"])
 
 
 def _warnings(job: Mapping[str, Any]) -> list[str]:
@@ -202,12 +208,19 @@ def _input_source(source: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _task(task: Mapping[str, Any]) -> dict[str, Any]:
+def _task(task: Mapping[str, Any], emulation: Emulation, *, is_endless: bool) -> dict[str, Any]:
     resources = normal_resources(task["Resources"])
-    for key, value in DEFAULT_RESOURCES.items():
-        resources[key] = resources[key] or value.lower()
+    if not emulation.early_specs:
+        resources = {key: value or DEFAULT_RESOURCES.get(key, "").lower() for key, value in resources.items()}
+    timeouts = {key: value for key, value in task["Timeouts"].items() if key in emulation.timeouts}
+    if emulation.early_specs:
+        timeouts = {key: max(0, value) for key, value in timeouts.items()}
+    if not is_endless:
+        timeouts = {key: value or emulation.default_timeouts.get(key, 0) for key, value in timeouts.items()}
     network = {**task["Network"], "Domains": [domain.strip().lower() for domain in task["Network"]["Domains"]]}
     network["Ports"] = [_without_empty(port, ("Static", "Target", "HostNetwork")) for port in network["Ports"]]
+    if emulation.early_specs and network["Type"] == "Default":
+        network["Type"] = "None"
     normal = {
         "Name": task["Name"],
         "Engine": _spec_config(task["Engine"]),
@@ -218,9 +231,9 @@ def _task(task: Mapping[str, Any]) -> dict[str, Any]:
         "ResultPaths": [{key: value.strip() for key, value in entry.items()} for entry in task["ResultPaths"]],
         "Resources": _without_empty(resources, tuple(resources)),
         "Network": _without_empty(network, ("Domains", "Ports")),
-        "Timeouts": _without_empty(task["Timeouts"], tuple(task["Timeouts"])),
+        "Timeouts": _without_empty(timeouts, tuple(timeouts)),
     }
-    if normal["Engine"]["Type"].casefold() == "wasm":
+    if normal["Engine"]["Type"].casefold() == "wasm" and not emulation.early_specs:
         _modernise_wasm(normal)
     return _without_empty(normal, ("Env", "Meta", "InputSources", "ResultPaths"))
 
@@ -244,6 +257,7 @@ _OLD_WASM = go.struct(
         "Parameters": go.string_list,
     }
 )
+_ENGINE_ENVIRONMENT = go.struct({"EntryModule": go.anything, "EnvironmentVariables": go.string_map})
 
 
 def wasm_params(engine: Mapping[str, Any]) -> dict[str, Any]:
@@ -253,6 +267,21 @@ def wasm_params(engine: Mapping[str, Any]) -> dict[str, Any]:
     """
     decoded: dict[str, Any] = _WASM(engine.get("Params"), "EngineSpec")
     return decoded
+
+
+def modernised(task: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A task of a server before v1.7 as a newer one would hold it.
+
+    :raises UnreadableParamsError: the engine's parameters cannot be read.
+    """
+    copied = json.loads(json.dumps({"InputSources": [], **task}))
+    if copied["Engine"]["Type"].casefold() == "wasm":
+        params = _ENGINE_ENVIRONMENT(copied["Engine"].get("Params"), "legacySpec")
+        if isinstance(params["EntryModule"], Mapping):
+            # Programs saw the engine's variables and not the task's.
+            copied["Env"] = params["EnvironmentVariables"]
+        _modernise_wasm(copied)
+    return dict(copied)
 
 
 def _modernise_wasm(task: dict[str, Any]) -> None:

@@ -97,7 +97,7 @@ class NodeServer:
         else:
             self.data_dir = Path.cwd() / self._wanted_dir
             self.data_dir.mkdir(parents=True, exist_ok=True)
-        store = Store(self.data_dir / "node.sqlite")
+        store = Store(self.data_dir / "node.sqlite", unique_names=self.emulation.unique_names)
         stack.callback(store.close)
         workshop = self._workshop(stack)
         orchestrator = self._orchestrator(store, workshop)
@@ -132,12 +132,16 @@ class NodeServer:
         generation = GENERATIONS.get(self.emulation.version)
         new_id = generation.new_node_id if generation else lambda: f"n-{uuid.uuid4()}"
         ids = [store.meta(f"node-{number}", new_id) for number in range(self._count)]
-        meta = {
-            "bacalhau.org/orchestrator.id": ids[0],
-            "bacalhau.org/requester.id": ids[0],
-            "bacalhau.org/server.instance.id": hashlib.sha256(ids[0].encode()).hexdigest(),
-        }
-        settings = Settings(round(self._queue_backoff * SECOND), self.emulation.oversubscription)
+        meta = {"bacalhau.org/requester.id": ids[0]}
+        if self.emulation.has_config:
+            meta["bacalhau.org/orchestrator.id"] = ids[0]
+            meta["bacalhau.org/server.instance.id"] = hashlib.sha256(ids[0].encode()).hexdigest()
+        settings = Settings(
+            round(self._queue_backoff * SECOND),
+            self.emulation.oversubscription,
+            has_queue=self.emulation.has_queue,
+            tells_reason=self.emulation.tells_reason,
+        )
         orchestrator = Orchestrator(store, settings, meta)
         capacity = host_capacity(self.data_dir)
         loop = asyncio.get_running_loop()

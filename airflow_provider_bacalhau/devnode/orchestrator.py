@@ -124,7 +124,7 @@ class Orchestrator:
         :returns: an evaluation id, empty when it was stopped before.
         :raises .scheduler.Refused: the job is over.
         """
-        change = scheduler.stopped(job, reason, self._now())
+        change = scheduler.stopped(job, reason, self._now(), tells_reason=self._settings.tells_reason)
         if change is None:
             return ""
         self._apply(change)

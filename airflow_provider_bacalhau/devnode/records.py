@@ -61,6 +61,7 @@ class Topic(StrEnum):
     """Topics of history events."""
 
     SUBMISSION = "Submission"
+    REQUESTING = "Requesting Node"
     STATE_UPDATE = "State Update"
     SCHEDULING = "Scheduling"
     QUEUEING = "Queueing"

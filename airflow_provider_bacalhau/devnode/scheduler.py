@@ -102,10 +102,14 @@ class Settings:
 
     :param queue_backoff: nanoseconds between two looks at a queued job.
     :param oversubscription: see :func:`.ranking.rank`.
+    :param has_queue: a job that waits for a node says so.
+    :param tells_reason: a stopped job's message is the reason that was given.
     """
 
     queue_backoff: int
     oversubscription: float
+    has_queue: bool = True
+    tells_reason: bool = True
 
 
 class Refused(Exception):
@@ -158,9 +162,10 @@ def _restarted(job: Job, spec: Mapping[str, Any], now: int, message: str, event:
     return Change(again, job_events=[event], effects=_deadline(again))
 
 
-def stopped(job: Job, reason: str, now: int) -> Change | None:
+def stopped(job: Job, reason: str, now: int, *, tells_reason: bool = True) -> Change | None:
     """Stop a job. None when it was stopped before.
 
+    :param tells_reason: the job's message is the reason.
     :raises Refused: a job that is over.
     """
     if job.state is JobState.STOPPED:
@@ -172,7 +177,8 @@ def stopped(job: Job, reason: str, now: int) -> Change | None:
             f"job {job.id} is in terminal state {job.state} and cannot transition to Stopped", "ConflictJobState"
         )
     event = Event("Job requested to stop before completion", Topic.SCHEDULING, now, {"Reason": reason})
-    return Change(_with_state(job, JobState.STOPPED, now, reason), job_events=[event])
+    message = reason if tells_reason else event.message
+    return Change(_with_state(job, JobState.STOPPED, now, message), job_events=[event])
 
 
 def _deadline(job: Job) -> list[Effect]:
@@ -354,7 +360,11 @@ class _Evaluation:
                 self._fail_for_want_of_nodes(len(missing), ranking, problem)
                 return False
             self.change.effects.append(LookAgain(self.now + self.settings.queue_backoff, Trigger.BACKOFF_OVER))
-            if not ranking.suitable and (self.job.state is JobState.RUNNING or self.trigger is Trigger.REGISTERED):
+            if (
+                self.settings.has_queue
+                and not ranking.suitable
+                and (self.job.state is JobState.RUNNING or self.trigger is Trigger.REGISTERED)
+            ):
                 text = f"Job queued. {problem}"
                 self._set_job(JobState.QUEUED, text, Event(text, Topic.QUEUEING, self.now))
         for partition, node in zip(missing, ranking.suitable, strict=False):

@@ -67,9 +67,11 @@ class Store:
     """The records of one node.
 
     :param path: database file, made when missing; None keeps everything in memory.
+    :param unique_names: no two jobs of a namespace have one name, and jobs are found by it.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, unique_names: bool = True) -> None:
+        self._unique_names = unique_names
         self._db = sqlite3.connect(str(path) if path else ":memory:", isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
@@ -120,7 +122,8 @@ class Store:
     def _insert_job(self, job: Job) -> None:
         try:
             self._db.execute(
-                "INSERT INTO jobs VALUES (?, ?, ?, '{}', 0, '', ?, 0)", (job.id, job.name, job.namespace, job.created)
+                "INSERT INTO jobs VALUES (?, ?, ?, '{}', 0, '', ?, 0)",
+                (job.id, job.name if self._unique_names else job.id, job.namespace, job.created),
             )
         except sqlite3.IntegrityError:
             if self._db.execute("SELECT 1 FROM jobs WHERE id = ?", (job.id,)).fetchone():

@@ -1,12 +1,13 @@
-"""Every reason for which v1.9.3 refuses a job, in its words and its order: pure functions over decoded jobs."""
+"""Every reason for which a server refuses a job, in its words and its order: pure functions over decoded jobs."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from airflow_provider_bacalhau.devnode.emulation import NEWEST, Emulation
 from airflow_provider_bacalhau.devnode.resources import parse_resources
 
 JOB_TYPES = frozenset({"batch", "ops", "service", "daemon"})
@@ -14,7 +15,7 @@ JOB_TYPES = frozenset({"batch", "ops", "service", "daemon"})
 _DOMAIN = re.compile(r"\b([a-z0-9]+(-[a-z0-9]+)*\.)+[a-z]{2,}\b")
 
 
-def submission_problems(job: Mapping[str, Any]) -> list[str]:
+def submission_problems(job: Mapping[str, Any], emulation: Emulation = NEWEST) -> list[str]:
     """Every reason to refuse a job as it was sent, in the server's words and order."""
     kind, count = job["Type"], job["Count"] or 0
     problems = []
@@ -31,7 +32,7 @@ def submission_problems(job: Mapping[str, Any]) -> list[str]:
     for number, entry in enumerate(job["Constraints"], 1):
         problems += _wrapped(f"constraint {number} validation failed", _constraint_problems(entry))
     for task in job["Tasks"]:
-        problems += _wrapped(f"task {task['Name']} validation failed", _task_problems(task))
+        problems += _wrapped(f"task {task['Name']} validation failed", _task_problems(task, emulation))
     return problems
 
 
@@ -49,15 +50,18 @@ def _constraint_problems(entry: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _task_problems(task: Mapping[str, Any]) -> list[str]:
+def _task_problems(task: Mapping[str, Any], emulation: Emulation) -> list[str]:
     problems = []
+    words = emulation.problem_words
     if not task["Name"].strip():
         problems.append("missing task name")
     if "\0" in task["Name"]:
         problems.append("task name cannot contain null characters")
-    problems += _env_problems(task["Env"])
+    if not emulation.early_specs:
+        problems += _env_problems(task["Env"])
     problems += _wrapped("invalid engine", spec_config_problems(task["Engine"]))
-    problems += _wrapped("invalid timeouts", _timeout_problems(task["Timeouts"]))
+    if not emulation.early_specs:
+        problems += _wrapped("invalid timeouts", _timeout_problems(task["Timeouts"]))
     try:
         parse_resources(normal_resources(task["Resources"]))
     except ValueError as error:
@@ -69,7 +73,14 @@ def _task_problems(task: Mapping[str, Any]) -> list[str]:
     )
     problems += _repeated(task["ResultPaths"], {"Name": "result path with name", "Path": "result path"})
     problems += _wrapped("invalid network", _network_problems(task["Network"]))
-    return problems
+    return [_reworded(problem, words) for problem in problems]
+
+
+def _reworded(problem: str, words: Mapping[str, str]) -> str:
+    """A problem of the newest version in the words of another."""
+    for newest, other in words.items():
+        problem = problem.replace(newest, other, 1)
+    return problem
 
 
 def _wrapped(prefix: str, problems: list[str]) -> list[str]:
@@ -168,6 +179,14 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def joined(problems: Sequence[str], emulation: Emulation) -> str:
+    """Several problems in one message."""
+    if not emulation.lists_problems:
+        return "\n".join(problems)
+    count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
+    return f"{count} occurred:\n\t" + "\n\t".join(f"* {problem}" for problem in problems) + "\n\n"
 
 
 def stored_problems(task: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Records as the JSON of the orchestrator API, key by key as v1.9.3 writes them."""
+"""Records as the JSON of the orchestrator API, key by key as each version writes them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_bacalhau.devnode.compute import ENGINES, ComputeNode
+from airflow_provider_bacalhau.devnode.emulation import NEWEST, Emulation
 from airflow_provider_bacalhau.devnode.inputs import STORAGES
 from airflow_provider_bacalhau.devnode.publishers import PUBLISHERS
 from airflow_provider_bacalhau.devnode.records import Execution, HistoryItem, Job
@@ -22,21 +23,21 @@ def timestamp(nanoseconds: int) -> str:
     return f"{whole}.{digits}Z" if digits else f"{whole}Z"
 
 
-def job_json(job: Job) -> dict[str, Any]:
-    """A job."""
+def job_json(job: Job, emulation: Emulation = NEWEST) -> dict[str, Any]:
+    """A job. Versions of jobs are counted since names are unique."""
     return {
         "ID": job.id,
         **{key: job.spec[key] for key in _SPEC_KEYS},
         "State": _state(job.state.value, job.message),
-        "Version": job.version,
+        "Version": job.version if emulation.unique_names else 0,
         "Revision": job.revision,
         "CreateTime": job.created,
         "ModifyTime": job.modified,
     }
 
 
-def execution_json(execution: Execution, base: str) -> dict[str, Any]:
-    """An execution, with the whole job as it was when the execution was made."""
+def execution_json(execution: Execution, base: str, emulation: Emulation = NEWEST) -> dict[str, Any]:
+    """An execution; some versions put in the whole job as it was when the execution was made."""
     job, output = execution.job, execution.output
     shown: dict[str, Any] = {
         "ID": execution.id,
@@ -45,8 +46,8 @@ def execution_json(execution: Execution, base: str) -> dict[str, Any]:
         "Name": "",
         "NodeID": execution.node_id,
         "JobID": job.id,
-        "Job": job_json(job),
-        "JobVersion": job.version,
+        **({"Job": job_json(job, emulation)} if emulation.embeds_jobs else {}),
+        **({"JobVersion": job.version} if emulation.unique_names else {}),
         "AllocatedResources": {"Tasks": {}},
         "DesiredState": _state(int(execution.desired), execution.desired_message),
         "ComputeState": _state(int(execution.state), execution.message),
@@ -83,7 +84,7 @@ def result_json(published: Mapping[str, Any], base: str) -> dict[str, Any]:
     return {"Type": published["Type"], "Params": params}
 
 
-def history_json(item: HistoryItem) -> dict[str, Any]:
+def history_json(item: HistoryItem, emulation: Emulation = NEWEST) -> dict[str, Any]:
     """An event of a job's history."""
     event: dict[str, Any] = {
         "Message": item.event.message,
@@ -96,51 +97,56 @@ def history_json(item: HistoryItem) -> dict[str, Any]:
         "SeqNum": item.seq,
         "Type": "ExecutionLevel" if item.execution_id else "JobLevel",
         "JobID": item.job_id,
-        "JobVersion": item.job_version,
+        **({"JobVersion": item.job_version} if emulation.unique_names else {}),
     }
     if item.execution_id:
         shown["ExecutionID"] = item.execution_id
     return {**shown, "Event": event, "Time": timestamp(item.event.at)}
 
 
-def node_info_json(node: ComputeNode) -> dict[str, Any]:
+def node_info_json(node: ComputeNode, emulation: Emulation = NEWEST) -> dict[str, Any]:
     """What a node says of itself."""
     view = node.view()
     running, enqueued = node.counts()
+    is_peer = emulation.agent_shape == "peer"
+    name = {"PeerInfo": {"ID": node.id, "Addrs": []}} if is_peer else {"NodeID": node.id}
+    queue = {} if is_peer else {"QueueCapacity": view.queued.as_json()}
     return {
-        "NodeID": node.id,
+        **name,
         "NodeType": "Compute",
         "Labels": dict(sorted(node.labels.items())),
-        "SupportedProtocols": ["bprotocol/v2", "ncl/v1"],
+        **({"SupportedProtocols": ["bprotocol/v2", "ncl/v1"]} if emulation.has_config else {}),
         "ComputeNodeInfo": {
             "ExecutionEngines": list(ENGINES),
             "Publishers": list(PUBLISHERS),
             "StorageSources": list(STORAGES),
             "MaxCapacity": view.capacity.as_json(),
-            "QueueCapacity": view.queued.as_json(),
+            **queue,
             "AvailableCapacity": view.available.as_json(),
             "MaxJobRequirements": view.capacity.as_json(),
             "RunningExecutions": running,
             "EnqueuedExecutions": enqueued,
-            "address": "",
+            **({"address": ""} if emulation.has_config else {}),
         },
         "BacalhauVersion": node.workshop.emulation.build_info,
     }
 
 
-def node_state_json(node: ComputeNode, connected: int, now: int) -> dict[str, Any]:
+def node_state_json(node: ComputeNode, connected: int, now: int, emulation: Emulation = NEWEST) -> dict[str, Any]:
     """A node as the orchestrator knows it."""
-    return {
-        "Info": node_info_json(node),
+    known: dict[str, Any] = {
+        "Info": node_info_json(node, emulation),
         "Membership": "APPROVED",
         "Connection": "CONNECTED",
-        "ConnectionState": {
+    }
+    if emulation.connection_state:
+        known["ConnectionState"] = {
             "Status": "CONNECTED",
             "LastHeartbeat": timestamp(now),
             "ConnectedSince": timestamp(connected),
             "DisconnectedSince": "0001-01-01T00:00:00Z",
-        },
-    }
+        }
+    return known
 
 
 def _state(kind: str | int, message: str) -> dict[str, Any]:

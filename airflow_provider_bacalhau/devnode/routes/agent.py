@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from typing import Any
 
 from aiohttp import web
@@ -11,7 +12,7 @@ from airflow_provider_bacalhau.devnode import wire
 from airflow_provider_bacalhau.devnode.emulation import Emulation
 from airflow_provider_bacalhau.devnode.jobspec import DEFAULT_RESOURCES
 from airflow_provider_bacalhau.devnode.orchestrator import Orchestrator
-from airflow_provider_bacalhau.devnode.routes.errors import json_response, unknown_route
+from airflow_provider_bacalhau.devnode.routes.errors import Handler, json_response, unknown_route
 
 _REDIRECTS = {"/": "/api/v1/agent/version", "/version": "/api/v1/agent/version", "/livez": "/api/v1/agent/alive"}
 
@@ -37,22 +38,28 @@ class AgentRoutes:
         self._queue_backoff = queue_backoff
         self._data_dir = data_dir
         self._allowed_paths = allowed_paths
+        self._started = time.time_ns()
         self.port = 0
 
     def routes(self) -> list[web.AbstractRouteDef]:
         """All routes of this part."""
         agent, auth = "/api/v1/agent", "/api/v1/auth"
-        handlers = {
+        handlers: dict[str, Handler] = {
             f"{agent}/alive": self._alive,
             f"{agent}/version": self._version,
             f"{agent}/node": self._node,
-            f"{agent}/debug": self._debug,
-            f"{agent}/config": self._config,
-            f"{agent}/authconfig": self._auth_config,
-            auth: self._auth_methods,
-            auth + "/{name}": self._auth_method,
-            **dict.fromkeys(_REDIRECTS, self._redirect),
         }
+        if self._emulation.has_auth:
+            handlers |= {
+                f"{agent}/debug": self._debug,
+                auth: self._auth_methods,
+                auth + "/{name}": self._auth_method,
+            }
+        if self._emulation.has_config:
+            handlers[f"{agent}/config"] = self._config
+        if self._emulation.has_auth_config:
+            handlers[f"{agent}/authconfig"] = self._auth_config
+            handlers |= dict.fromkeys(_REDIRECTS, self._redirect)
         return [web.get(path, handler, allow_head=False) for path, handler in handlers.items()]
 
     async def _alive(self, _: web.Request) -> web.Response:
@@ -62,7 +69,10 @@ class AgentRoutes:
         return json_response(self._emulation.build_info)
 
     async def _node(self, _: web.Request) -> web.Response:
-        return json_response(wire.node_info_json(self._orchestrator.nodes[0]))
+        node, emulation = self._orchestrator.nodes[0], self._emulation
+        if emulation.agent_shape == "state":
+            return json_response(wire.node_state_json(node, self._started, time.time_ns(), emulation))
+        return json_response(wire.node_info_json(node, emulation))
 
     async def _debug(self, _: web.Request) -> web.Response:
         return json_response({"AvailableNodes": [wire.node_info_json(node) for node in self._orchestrator.nodes]})
@@ -75,7 +85,7 @@ class AgentRoutes:
 
     async def _auth_method(self, request: web.Request) -> web.Response:
         if request.match_info["name"] != "clientkey":
-            raise unknown_route()
+            raise unknown_route(self._emulation)
         return json_response(self._challenge())
 
     def _challenge(self) -> dict[str, Any]:

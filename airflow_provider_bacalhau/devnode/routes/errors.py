@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from airflow_provider_bacalhau.devnode.emulation import Emulation
+from airflow_provider_bacalhau.devnode.emulation import NEWEST, Emulation
 from airflow_provider_bacalhau.devnode.godecode import BodyError
 from airflow_provider_bacalhau.devnode.store import AmbiguousError, NotFoundError
 
@@ -57,8 +57,10 @@ def internal_error() -> ApiError:
     return ApiError(500, "Internal server error", component="Unknown")
 
 
-def unknown_route() -> ApiError:
-    """No such path, or no such method on it."""
+def unknown_route(emulation: Emulation = NEWEST) -> ApiError:
+    """No such path, or no such method on it. From v1.8 on it is explained."""
+    if not emulation.unique_names:
+        return ApiError(404, "Not Found")
     return ApiError(
         404,
         "The requested resource/URL was not found.",
@@ -80,8 +82,10 @@ def json_response(content: Any, status: int = 200, *, escape_html: bool = True) 
     return web.Response(body=body, status=status, headers={"Content-Type": "application/json"})
 
 
-def error_response(request: web.Request, error: ApiError) -> web.Response:
-    """An APIError body."""
+def error_response(request: web.Request, error: ApiError, emulation: Emulation = NEWEST) -> web.Response:
+    """An APIError body, or what the web framework of servers before v1.5 makes of an error."""
+    if not emulation.api_errors:
+        return _framework_error(request, error)
     body: dict[str, Any] = {
         "Status": error.status,
         "Message": str(error),
@@ -97,6 +101,16 @@ def error_response(request: web.Request, error: ApiError) -> web.Response:
     return web.Response(status=error.status, headers=response.headers) if request.method == "HEAD" else response
 
 
+def _framework_error(request: web.Request, error: ApiError) -> web.Response:
+    text = str(error)
+    if error.component == "APIServer":  # refused by the framework or with a status on purpose
+        body = {"error": f"code={error.status}, message={text}", "message": text}
+        response = json_response(body, error.status)
+    else:
+        response = json_response({"error": text, "message": "Internal Server Error"}, 500)
+    return web.Response(status=response.status, headers=response.headers) if request.method == "HEAD" else response
+
+
 def guard(emulation: Emulation) -> Middleware:
     """The middleware around all routes: host check, size, headers, client version, errors."""
 
@@ -107,18 +121,18 @@ def guard(emulation: Emulation) -> Middleware:
             # A page in a browser could otherwise reach the node under a name of its own (DNS rebinding).
             return web.Response(status=403, text="this node answers to 127.0.0.1 and localhost only\n")
         if not _is_api(request.path):
-            return await _answered(request, handler)
+            return await _answered(request, handler, emulation)
         request_id = request.headers.get("X-Request-ID") or _random_id()
         if request.method == "OPTIONS":
             return web.Response(status=204, headers={"Vary": "Origin"})
         try:
             _check_body(request, emulation)
         except ApiError as error:
-            response: web.StreamResponse = error_response(request, error)
+            response: web.StreamResponse = error_response(request, error, emulation)
         else:
-            response = _check_version(request, emulation) or await _answered(request, handler)
+            response = _check_version(request, emulation) or await _answered(request, handler, emulation)
             if not response.prepared:
-                response.headers.update(emulation.headers)
+                response.headers.update(emulation.headers if emulation.has_auth else {})
         if not response.prepared:
             response.headers["Vary"] = "Origin"
             response.headers["X-Request-Id"] = request_id
@@ -131,27 +145,34 @@ def _is_api(path: str) -> bool:
     return path.startswith(API) or path in {"/", "/version", "/livez"}
 
 
-async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _answered(request: web.Request, handler: Handler, emulation: Emulation) -> web.StreamResponse:
     try:
         return await handler(request)
     except ApiError as error:
-        return error_response(request, error)
+        return error_response(request, error, emulation)
     except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
-        return error_response(request, unknown_route())
+        return error_response(request, unknown_route(emulation), emulation)
     except web.HTTPRequestEntityTooLarge:
-        return error_response(request, ApiError(413, "Request Entity Too Large"))
+        return error_response(request, ApiError(413, "Request Entity Too Large"), emulation)
     except web.HTTPException:
         raise
     except NotFoundError as error:
-        return error_response(request, ApiError(404, str(error), code="NotFound", component="JobStore"))
+        return error_response(request, _not_found(error, emulation), emulation)
     except AmbiguousError as error:
         ambiguous = ApiError(500, str(error), code="MultipleJobsFound", component="JobStore", hint="Use full job ID")
-        return error_response(request, ambiguous)
+        return error_response(request, ambiguous, emulation)
     except BodyError as error:
-        return error_response(request, ApiError(400, str(error)))
+        return error_response(request, ApiError(400, str(error)), emulation)
     except Exception:  # the client gets a 500 as from a real server, the reader of the log gets the reason
         log.exception("%s %s failed", request.method, request.path)
-        return error_response(request, internal_error())
+        return error_response(request, internal_error(), emulation)
+
+
+def _not_found(error: NotFoundError, emulation: Emulation) -> ApiError:
+    text = str(error)
+    if not emulation.api_errors:
+        text = text.replace("job not found: ", "Job not found. ID: ")
+    return ApiError(404, text, code="NotFound", component="JobStore")
 
 
 def _check_body(request: web.Request, emulation: Emulation) -> None:
@@ -168,7 +189,7 @@ def _check_body(request: web.Request, emulation: Emulation) -> None:
 
 def _check_version(request: web.Request, emulation: Emulation) -> web.Response | None:
     announced = request.headers.get("X-Bacalhau-Git-Version", "")
-    if announced in _UNKNOWN_VERSIONS:
+    if announced in _UNKNOWN_VERSIONS or not emulation.minimum_client:
         return None
     match = _SEMVER.fullmatch(announced)
     if match is None:

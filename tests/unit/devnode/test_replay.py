@@ -19,6 +19,9 @@ from .specs import DATA
 
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "v1.9.3-orchestrator": {},
+    "v1.7.0-orchestrator": {},
+    "v1.4.0-orchestrator": {},
+    "v1.3.2-orchestrator": {},
 }
 
 BACKOFF = 3.0
