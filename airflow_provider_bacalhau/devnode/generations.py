@@ -30,7 +30,6 @@ class Generation:
     :param lists_errors: several problems are counted and listed with asterisks, else one stands on each line.
     :param ends_timeouts: ``execution``: a program is ended when its time is over; ``job``: the job is then cancelled;
         empty: nothing ends it, as seen on v1.3.2.
-    :param resources: what a job gets that asks for nothing.
     :param breaks_noop: a noop publisher without the deprecated key is stored as ``unknown``, which no node has and no
         list can show (read in the source of v1.3.2).
     :param panic_type: content type of the answer to a request that breaks the handler.
@@ -45,7 +44,6 @@ class Generation:
     accepted_comment: str
     lists_errors: bool
     ends_timeouts: str
-    resources: Mapping[str, str]
     breaks_noop: bool = False
     panic_type: str = "application/json"
 
@@ -67,15 +65,13 @@ class Generation:
 
 
 _BOTH = ("/requester", "/api/v1/requester")
-_SMALL = {"CPU": "100m", "Memory": "100mi"}
-_LARGE = {"CPU": "500m", "Memory": "1gb"}
 
 GENERATIONS: Mapping[str, Generation] = {
     row.version: row
     for row in (
-        Generation("v0.3.29", True, ("/requester",), True, True, "Job created", "", False, "execution", _SMALL),
-        Generation("v1.0.3", True, _BOTH, True, True, "Job created", "", False, "execution", _SMALL),
-        Generation("v1.1.6", False, _BOTH, True, True, "Job created", "", True, "job", _LARGE),
+        Generation("v0.3.29", True, ("/requester",), True, True, "Job created", "", False, "execution"),
+        Generation("v1.0.3", True, _BOTH, True, True, "Job created", "", False, "execution"),
+        Generation("v1.1.6", False, _BOTH, True, True, "Job created", "", True, "job"),
         Generation(
             "v1.3.2",
             False,
@@ -86,7 +82,6 @@ GENERATIONS: Mapping[str, Generation] = {
             "Accepted job",
             False,
             "",
-            _LARGE,
             breaks_noop=True,
             panic_type="application/json; charset=UTF-8",
         ),

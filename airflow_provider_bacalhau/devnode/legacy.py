@@ -204,7 +204,8 @@ def _first_problem(spec: Mapping[str, Any]) -> str:
         return "invalid executor type: engineUnknown"
     if not spec["Verifier"]:
         return "invalid verifier type: verifierUnknown"
-    return next(iter(_common_problems(spec, "publisherUnknown", "storageSourceUnknown")), "")
+    problems = _common_problems(spec, "publisherUnknown", "storageSourceUnknown") + _resource_problems(spec)
+    return next(iter(problems), "")
 
 
 def _common_problems(spec: Mapping[str, Any], no_publisher: str, no_source: str = "unknown") -> list[str]:
@@ -218,10 +219,7 @@ def _task_problems(spec: Mapping[str, Any]) -> list[str]:
     problems += ["missing artifact target" for source in spec["Inputs"] if not source["Path"]]
     for output in spec["Outputs"]:
         problems += [f"{key.lower()} is blank" for key in ("Name", "Path") if not output[key]]
-    try:
-        parse_resources(normal_resources(spec["Resources"]))
-    except ValueError as error:
-        problems.append(str(error))
+    problems += _resource_problems(spec)
     for selector in spec["NodeSelectors"]:
         if selector["Operator"] in {"in", "notin"} and not selector["Values"]:
             problems.append("selector values cannot be empty for In or NotIn operators")
@@ -230,11 +228,22 @@ def _task_problems(spec: Mapping[str, Any]) -> list[str]:
     return problems
 
 
+def _resource_problems(spec: Mapping[str, Any]) -> list[str]:
+    try:
+        parse_resources(normal_resources(spec["Resources"]))
+    except ValueError as error:
+        return [str(error)]
+    return []
+
+
 # --- to the node's job -----------------------------------------------------------------------------------------------
 
 
-def accepted_job(payload: Mapping[str, Any], generation: Generation, job_id: str) -> Accepted:
-    """The job that the node runs: its namespace is the client, its name its id."""
+def accepted_job(payload: Mapping[str, Any], generation: Generation, job_id: str, meta: Mapping[str, str]) -> Accepted:
+    """The job that the node runs: its namespace is the client, its name its id.
+
+    :param meta: what else the server notes.
+    """
     spec = payload["Spec"]
     deal = spec["Deal"]
     everywhere = deal["TargetingMode"] and not generation.is_first
@@ -245,7 +254,7 @@ def accepted_job(payload: Mapping[str, Any], generation: Generation, job_id: str
         "Priority": 0,
         "Count": 0 if everywhere else deal["Concurrency"],
         "Constraints": [_constraint(selector) for selector in spec["NodeSelectors"]],
-        "Meta": {CLIENT_META: payload["ClientID"]},
+        "Meta": {CLIENT_META: payload["ClientID"], **meta},
         "Labels": dict.fromkeys(spec["Annotations"], ""),
         "Tasks": [_task(spec, generation)],
     }
@@ -270,38 +279,34 @@ def timeout_of(spec: Mapping[str, Any]) -> float:
 
 def _task(spec: Mapping[str, Any], generation: Generation) -> dict[str, Any]:
     kind, params = engine_of(spec)
-    sources = [_input_source(source, source["Path"]) for source in spec["Inputs"]]
     task: dict[str, Any] = {"Name": "main", "Engine": {"Type": kind}, "Publisher": _publisher(spec, generation)}
     if kind == "wasm":
-        modules = [(params["EntryModule"], "/wasm/entry.wasm")] if params["EntryModule"]["StorageSource"] else []
-        entry = modules[0][1] if modules else ""
-        imports = [
-            (module, f"/wasm/imports/module_{number}.wasm") for number, module in enumerate(params["ImportModules"])
-        ]
-        sources += [_input_source(module, place) for module, place in modules + imports]
-        task["Engine"]["Params"] = {
-            "EntryModule": entry,
-            "Entrypoint": params["EntryPoint"],
-            "ImportModules": [place for _, place in imports],
-            "Parameters": list(params["Parameters"]),
-        }
-        if params["EnvironmentVariables"]:
-            task["Env"] = dict(params["EnvironmentVariables"])
+        task["Engine"]["Params"] = wasm_engine_params(params)
     elif kind == "docker":
         task["Engine"]["Params"] = {key: value for key, value in params.items() if value}
-    if sources:
-        task["InputSources"] = sources
+    if spec["Inputs"]:
+        task["InputSources"] = [input_source(source) for source in spec["Inputs"]]
     if spec["Outputs"]:
         task["ResultPaths"] = [{"Name": output["Name"], "Path": output["Path"]} for output in spec["Outputs"]]
-    wanted = normal_resources(spec["Resources"])
-    task["Resources"] = {**generation.resources, **{key: value for key, value in wanted.items() if value}}
+    task["Resources"] = {key: value for key, value in normal_resources(spec["Resources"]).items() if value}
     task["Network"] = {"Type": spec["Network"]["Type"] or "None"}
     if spec["Network"]["Domains"]:
         task["Network"]["Domains"] = list(spec["Network"]["Domains"])
     # The node counts whole seconds.
-    limit = max(1, round(timeout_of(spec)))
-    task["Timeouts"] = {"ExecutionTimeout": limit} if generation.ends_timeouts == "execution" else {}
+    task["Timeouts"] = {"ExecutionTimeout": max(1, round(timeout_of(spec)))}
     return task
+
+
+def wasm_engine_params(wasm: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of a WebAssembly engine up to v1.6, whose modules are sources of their own."""
+    entry = wasm["EntryModule"]
+    return {
+        "EntryModule": input_source(entry) if entry["StorageSource"] else None,
+        "Entrypoint": wasm["EntryPoint"],
+        "EnvironmentVariables": wasm["EnvironmentVariables"] or None,
+        "ImportModules": [input_source(module) for module in wasm["ImportModules"]],
+        "Parameters": list(wasm["Parameters"]),
+    }
 
 
 def _publisher(spec: Mapping[str, Any], generation: Generation) -> dict[str, Any]:
@@ -312,11 +317,16 @@ def _publisher(spec: Mapping[str, Any], generation: Generation) -> dict[str, Any
     return {"Type": kind, "Params": dict(params)} if params else {"Type": kind}
 
 
-def _input_source(source: Mapping[str, Any], target: str) -> dict[str, Any]:
-    kind = source["StorageSource"].casefold()
+def input_source(storage: Mapping[str, Any]) -> dict[str, Any]:
+    """A StorageSpec as an input source of the newer job."""
+    kind = storage["StorageSource"].casefold()
     keys = _SOURCE_KEYS.get(kind, ())
-    params = dict(source["S3"]) if kind == "s3" else {key: source[key] for key in keys if source[key]}
-    return {"Source": {"Type": kind, "Params": params}, "Alias": source["Name"], "Target": target}
+    params = dict(storage["S3"]) if kind == "s3" else {key: storage[key] for key in keys if storage[key]}
+    return {
+        "Alias": storage["Name"],
+        "Source": {"Params": params, "Type": storage["StorageSource"]},
+        "Target": storage["Path"],
+    }
 
 
 def _constraint(selector: Mapping[str, Any]) -> dict[str, Any]:

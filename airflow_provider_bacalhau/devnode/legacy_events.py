@@ -210,7 +210,8 @@ def failure_text(execution: Execution, generation: Generation) -> str:
     if match and generation.is_first:
         return match[2]
     if match:
-        kind = execution.job.task["InputSources"][-1]["Source"]["Type"]
+        module = execution.job.task["Engine"]["Params"].get("EntryModule") or {}
+        kind = module["Source"]["Type"] if isinstance(module, Mapping) and module else "inline"
         return f"execution error: failed to instantiate {match[1]} module module ({kind}): {match[2]}"
     return (
         execution.message.replace("Execution timed out", "execution timed out")

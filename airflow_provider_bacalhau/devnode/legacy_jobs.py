@@ -12,8 +12,10 @@ from airflow_provider_bacalhau.devnode.legacy_events import Story, state_json, t
 from airflow_provider_bacalhau.devnode.legacy_specs import listed_spec, spec_of
 from airflow_provider_bacalhau.devnode.orchestrator import Orchestrator
 from airflow_provider_bacalhau.devnode.records import Job
-from airflow_provider_bacalhau.devnode.store import Store
+from airflow_provider_bacalhau.devnode.store import NotFoundError, Store
 from airflow_provider_bacalhau.devnode.wire import timestamp
+
+_SHORT_ID = 8
 
 
 class RequesterJobs:
@@ -28,6 +30,20 @@ class RequesterJobs:
         self._generation = generation
         self._public_key = public_key
         self.base = ""
+
+    @property
+    def meta(self) -> dict[str, str]:
+        """What jobs note of their requester, beside what all jobs note."""
+        return {"bacalhau.org/requester.publicKey": self._public_key} if self._generation.names_key else {}
+
+    def find(self, job_id: str) -> Job:
+        """A job by its id, which may be cut to its first part.
+
+        :raises .store.NotFoundError: none; :raises .store.AmbiguousError: several ids begin so.
+        """
+        if len(job_id) < _SHORT_ID:
+            raise NotFoundError(f"job not found: {job_id}")
+        return self._store.job(job_id)
 
     def remember(self, job_id: str, payload: Mapping[str, Any], now: int) -> None:
         """Keep what was submitted; the job that the node runs says less."""

@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_bacalhau.devnode.generations import Generation
-from airflow_provider_bacalhau.devnode.legacy import CLIENT_META, decode_payload, engine_of, timeout_of
+from airflow_provider_bacalhau.devnode.legacy import (
+    CLIENT_META,
+    decode_payload,
+    engine_of,
+    timeout_of,
+    wasm_engine_params,
+)
 from airflow_provider_bacalhau.devnode.records import Job
 
 _ALWAYS = ("Type",)
@@ -44,13 +50,7 @@ def listed_spec(spec: Mapping[str, Any], generation: Generation) -> dict[str, An
     kind, params = engine_of(spec)
     shown: dict[str, Any] = dict(params)
     if kind == "wasm":
-        shown = {
-            "EntryModule": _module(params["EntryModule"]),
-            "Entrypoint": params["EntryPoint"],
-            "EnvironmentVariables": params["EnvironmentVariables"] or None,
-            "ImportModules": [_module(module) for module in params["ImportModules"]],
-            "Parameters": list(params["Parameters"]) or None,
-        }
+        shown = wasm_engine_params(params)
     outputs = [{"Name": output["Name"], "Path": output["Path"]} for output in spec["Outputs"]]
     return {
         "EngineSpec": {"Type": kind, "Params": shown},
@@ -139,16 +139,6 @@ def _wasm(wasm: Mapping[str, Any], generation: Generation) -> dict[str, Any]:
     modules = [storage_json(module, generation) for module in wasm["ImportModules"]]
     shown = {**wasm, "ImportModules": modules}
     return {"EntryModule": storage_json(wasm["EntryModule"], generation), **_present({**shown, "EntryModule": None})}
-
-
-def _module(storage: Mapping[str, Any]) -> dict[str, Any]:
-    kind = storage["StorageSource"]
-    keys = ("CID", "URL", "Repo", "SourcePath", "S3")
-    return {
-        "Alias": storage["Name"],
-        "Source": {"Params": {key: storage[key] for key in keys if storage[key]}, "Type": kind},
-        "Target": storage["Path"],
-    }
 
 
 def _storage_of(module: Any, modules: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -23,6 +23,7 @@ from airflow_provider_bacalhau.devnode.records import ComputeState, Job, JobStat
 from airflow_provider_bacalhau.devnode.routes.errors import Handler
 from airflow_provider_bacalhau.devnode.routes.requester_bodies import answer, bacerror, echo, plain, quoted
 from airflow_provider_bacalhau.devnode.scheduler import SECOND, Refused
+from airflow_provider_bacalhau.devnode.selectors import SelectorError
 from airflow_provider_bacalhau.devnode.signatures import EnvelopeError, check_client, go_text, open_envelope
 from airflow_provider_bacalhau.devnode.store import AmbiguousError, NotFoundError, Store
 from airflow_provider_bacalhau.devnode.wire import timestamp
@@ -165,16 +166,23 @@ class RequesterRoutes:
         """Store and start a job. Not empty: what the first generation says when no node can take it."""
         generation = self._generation
         now = time.time_ns()
-        accepted = legacy.accepted_job(payload, generation, job_id)
-        views = [node.view() for node in self._orchestrator.nodes]
-        suitable = rank(Job(job_id, accepted.spec, now, now), [], views, self._oversubscription).suitable
+        accepted = legacy.accepted_job(payload, generation, job_id, self._jobs.meta)
+        problem = self._placement_problem(Job(job_id, accepted.spec, now, now)) if generation.is_first else ""
         self._jobs.remember(job_id, payload, now)
-        job, _ = self._orchestrator.submit(accepted, force=False)
+        self._orchestrator.submit(accepted, force=False)
         if generation.ends_timeouts == "job":
             self._cancel_later(job_id, legacy.timeout_of(payload["Spec"]))
-        if generation.is_first and len(suitable) < job.count:
-            return f"not enough nodes to run job. requested: {job.count}, available: {len(suitable)}"
-        return ""
+        return problem
+
+    def _placement_problem(self, job: Job) -> str:
+        views = [node.view() for node in self._orchestrator.nodes]
+        try:
+            suitable = rank(job, [], views, self._oversubscription).suitable
+        except SelectorError as error:
+            return str(error)
+        if len(suitable) >= job.count:
+            return ""
+        return f"not enough nodes to run job. requested: {job.count}, available: {len(suitable)}"
 
     def _cancel_later(self, job_id: str, seconds: float) -> None:
         def cancel() -> None:
@@ -195,7 +203,7 @@ class RequesterRoutes:
             return bacerror(str(error), 400)
         job_id, headers = wanted["JobID"], {_CLIENT: wanted["ClientID"]}
         try:
-            job = self._store.job(job_id)
+            job = self._jobs.find(job_id)
         except LookupError:
             return bacerror(f"missing job: Job not found. ID: {job_id}", 404, headers)
         owner = job.spec["Meta"].get(legacy.CLIENT_META, "")
@@ -232,7 +240,7 @@ class RequesterRoutes:
             return question
         headers = _about(question)
         try:
-            job = self._store.job(question["job_id"])
+            job = self._jobs.find(question["job_id"])
         except NotFoundError:
             return self._failure(f"Job not found. ID: {question['job_id']}", headers)
         except AmbiguousError:
@@ -245,7 +253,7 @@ class RequesterRoutes:
             return question
         headers = _about(question)
         try:
-            job = self._store.job(question["job_id"])
+            job = self._jobs.find(question["job_id"])
         except LookupError:
             if self._generation.is_first:
                 return plain(f"Job not found. ID: {question['job_id']}", 500, headers)
@@ -263,7 +271,7 @@ class RequesterRoutes:
             return question
         headers, filters = _about(question), question["filters"]
         try:
-            job = self._store.job(question["job_id"])
+            job = self._jobs.find(question["job_id"])
         except LookupError:
             text = f"job not found: {question['job_id']}" if self._generation.is_first else "bucket not found"
             return self._failure(text, headers)
@@ -292,7 +300,7 @@ class RequesterRoutes:
             return _nested(_negative(await request.read(), question["max_jobs"]))
         headers = {_CLIENT: question["client_id"], _JOB: job_id} if generation.is_first else {}
         try:
-            jobs = [self._store.job(job_id)] if job_id else self._selected(question)
+            jobs = [self._jobs.find(job_id)] if job_id else self._selected(question)
         except NotFoundError:
             text = f"Job not found. ID: {job_id}"
             return bacerror(text, 400, headers, code="error-job-not-found", details={"id": job_id})

@@ -61,6 +61,7 @@ def message(answer: requests.Response) -> tuple[int, str]:
         ),
         ({"Inputs": [{"Path": "/in"}]}, "invalid input volume type: storageSourceUnknown"),
         ({"Publisher": "nosuch"}, "error unmarshalling payload: verifier: unknown type 'nosuch'"),
+        ({"Resources": {"CPU": "many"}}, "invalid CPU value: many"),
         ({"Network": {"Type": "x"}}, "error unmarshalling payload: model.Network: unknown type 'x'"),
     ],
 )
@@ -114,6 +115,32 @@ def test_ids_are_plain_and_may_be_cut_to_eight_characters(first: Requester, last
         assert requester.listed(id=job_id[:8]) == [job_id]
 
 
+def test_less_than_that_is_no_id(first: Requester, last: Requester) -> None:
+    for requester in (first, last):
+        job_id = requester.start(wasm_spec())
+        for cut in ("", job_id[:7]):
+            assert "ob not found" in requester.about("states", cut).text
+            assert requester.cancel(cut).status_code == 404
+
+
+def test_a_selector_that_is_none_is_said_at_once_by_the_first_generation(first: Requester) -> None:
+    selector = {"Key": "zone", "Operator": "nosuch", "Values": ["a"]}
+    assert message(first.submit(wasm_spec(NodeSelectors=[selector]))) == (
+        500,
+        '"nosuch" is not a valid label selector operator',
+    )
+
+
+def test_nodes_are_selected_by_the_labels_of_their_time(first: Requester, last: Requester) -> None:
+    for requester in (first, last):
+        here = {"Key": "Architecture", "Operator": "in", "Values": ["amd64"]}
+        assert requester.run(wasm_spec(NodeSelectors=[here]))["State"] == "Completed"
+        elsewhere = {**here, "Values": ["riscv64"]}
+        answer = requester.submit(wasm_spec(NodeSelectors=[elsewhere]))
+        job_id = answer.headers["X-Bacalhau-Job-ID"]
+        assert requester.wait(job_id)["State"] == "Error"
+
+
 def test_paths_differ_between_the_generations(first: Requester, last: Requester) -> None:
     assert requests.post(f"{first.node.api}/api/v1/requester/list", json={}, timeout=20).text == "404 page not found\n"
     assert requests.post(f"{last.node.api}/api/v1/requester/list", json={}, timeout=20).status_code == 200
@@ -154,6 +181,59 @@ def test_jobs_of_the_other_api_are_seen_but_nobodys(last: Requester) -> None:
         401,
         f"mismatched ClientIDs for cancel, existing job:  and cancel request: {last.key.id}",
     )
+
+
+def test_the_other_api_shows_a_job_as_a_real_server_does(later: Requester) -> None:
+    spec = wasm_spec("7", Annotations=["red"], Resources={"CPU": "1"})
+    job_id = later.start(spec)
+    later.wait(job_id)
+    job = Api(later.node).get(f"/orchestrator/jobs/{job_id}")["Job"]
+    assert (job["ID"], job["Name"], job["Namespace"]) == (job_id, job_id, later.key.id)
+    assert (job["Type"], job["Count"], job["Labels"]) == ("batch", 1, {"red": ""})
+    assert set(job["Meta"]) == {
+        "bacalhau.org/client.id",
+        "bacalhau.org/requester.id",
+        "bacalhau.org/requester.publicKey",
+    }
+    url = spec["Wasm"]["EntryModule"]["URL"]
+    assert job["Tasks"] == [
+        {
+            "Name": "main",
+            "Engine": {
+                "Type": "wasm",
+                "Params": {
+                    "EntryModule": {
+                        "Alias": "entry",
+                        "Source": {"Params": {"URL": url}, "Type": "inline"},
+                        "Target": "",
+                    },
+                    "Entrypoint": "_start",
+                    "EnvironmentVariables": None,
+                    "ImportModules": [],
+                    "Parameters": ["7"],
+                },
+            },
+            "Publisher": {"Type": "ipfs"},
+            "Resources": {"CPU": "1"},
+            "Network": {"Type": "None"},
+            "Timeouts": {"ExecutionTimeout": 1800},
+        }
+    ]
+
+
+def test_programs_see_the_variables_of_their_engine(last: Requester) -> None:
+    # environ_sizes_get tells how many variables there are; the program ends with that number.
+    counting = """(module $test
+      (import "wasi_snapshot_preview1" "environ_sizes_get" (func $sizes (param i32 i32) (result i32)))
+      (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+      (memory (export "memory") 1)
+      (func $start (export "_start")
+        (drop (call $sizes (i32.const 0) (i32.const 4)))
+        (call $exit (i32.load (i32.const 0)))))"""
+    entry = {"StorageSource": "Inline", "URL": data_url(bytes(wasmtime.wat2wasm(counting)))}
+    wasm = {"EntryModule": entry, "EntryPoint": "_start", "EnvironmentVariables": {"A": "1", "b": "2", "C": "3"}}
+    [execution] = last.run(wasm_spec(Wasm=wasm))["Executions"]
+    assert execution["RunOutput"]["exitCode"] == 3
 
 
 def test_events_are_filtered(last: Requester) -> None:
