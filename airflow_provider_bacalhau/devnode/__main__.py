@@ -11,6 +11,8 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from airflow_provider_bacalhau.devnode import MISSING_EXTRA
 
@@ -39,7 +41,26 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="GLOB",
         help="host paths that jobs may read, with :rw at the end also write; can be repeated",
     )
+    parser.add_argument(
+        "--users",
+        type=_users,
+        default=[],
+        metavar="FILE",
+        help="JSON list of users, as the server's API.Auth.Users words them",
+    )
     return parser.parse_args(arguments)
+
+
+def _users(path: str) -> list[dict[str, Any]]:
+    """The users that a file lists.
+
+    :raises argparse.ArgumentTypeError: a file that cannot be read.
+    """
+    try:
+        users: list[dict[str, Any]] = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{path}: {error}") from None
+    return users
 
 
 async def serve(options: argparse.Namespace) -> None:
@@ -60,6 +81,7 @@ async def serve(options: argparse.Namespace) -> None:
         queue_backoff=options.queue_backoff,
         port=options.port,
         allow_local_paths=options.allow_local_path,
+        users=options.users,
     )
     await server.start()
     ready = {"api": server.url, "gateway": server.url, "emulates": server.emulation.version}

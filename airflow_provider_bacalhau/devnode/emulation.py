@@ -51,6 +51,8 @@ class Emulation:
     :param ends_programs: a program is ended when its time is over.
     :param tells_reason: a stopped job's message is the reason that was given.
     :param bad_orders: an unknown order of a list is an error.
+    :param users: how built-in users are refused: ``codes`` (401 and 403), ``errors`` (always 500), empty where there
+        are none.
     :param log_source: ``files`` (nothing of WebAssembly), ``records`` (what the execution's record keeps of the output
         of one that is over), empty for no logs here.
     """
@@ -89,6 +91,7 @@ class Emulation:
     ends_programs: bool = True
     tells_reason: bool = True
     bad_orders: bool = True
+    users: str = "codes"
     log_source: str = "files"
 
     @property
@@ -136,6 +139,7 @@ _V1_7_0 = replace(
     labels=_SYSTEM,
     embeds_jobs=False,
     problem_words=_WORDS_BEFORE_1_8,
+    users="errors",
     log_source="records",
 )
 _V1_4_0 = replace(
@@ -153,6 +157,7 @@ _V1_4_0 = replace(
     default_timeouts={"TotalTimeout": 1800},
     tells_reason=False,
     bad_orders=False,
+    users="",
 )
 _V1_3_2 = replace(
     _V1_4_0,

@@ -10,11 +10,11 @@ import shutil
 import tempfile
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from aiohttp import web
 
@@ -35,6 +35,7 @@ from airflow_provider_bacalhau.devnode.routes.requester_first import first_guard
 from airflow_provider_bacalhau.devnode.routes.requester_parts import requester_parts
 from airflow_provider_bacalhau.devnode.scheduler import SECOND, Settings
 from airflow_provider_bacalhau.devnode.store import Store
+from airflow_provider_bacalhau.devnode.users import read_users
 
 _MINIMUM_CPU = 4.0
 _SHARE = 0.8
@@ -50,6 +51,7 @@ class NodeServer:
     :param nodes: compute nodes of the emulated network.
     :param queue_backoff: seconds between two looks at a queued job.
     :param allow_local_paths: globs of host paths that jobs may read, with ``:rw`` at the end also write.
+    :param users: see :class:`DevNode`.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class NodeServer:
         queue_backoff: float = 1.0,
         port: int = 0,
         allow_local_paths: Sequence[str] = (),
+        users: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         if nodes < 1:
             raise ValueError("a network has at least one compute node")
@@ -71,6 +74,10 @@ class NodeServer:
         self._count = nodes
         self._queue_backoff = queue_backoff
         self._allowed = list(allow_local_paths)
+        self._users_shown = list(users)
+        self._users = read_users(users)
+        if users and not self.emulation.users:
+            raise ValueError(f"{emulate} has no built-in users")
         self._temporary = data_dir is None
         self._wanted_dir = data_dir
         self._closing = contextlib.AsyncExitStack()
@@ -159,11 +166,12 @@ class NodeServer:
             queue_backoff=self._queue_backoff,
             data_dir=str(self.data_dir),
             allowed_paths=self._allowed,
+            users=self._users_shown,
         )
         requester = requester_parts(orchestrator, store, workshop, self.emulation)
         generation = GENERATIONS.get(self.emulation.version)
         is_first = generation is not None and generation.is_first
-        middleware = first_guard() if is_first else guard(self.emulation)
+        middleware = first_guard() if is_first else guard(self.emulation, self._users)
         app = web.Application(middlewares=[middleware], client_max_size=self.emulation.body_limit + 1)
         app.add_routes(requester.routes)
         parts = () if is_first else (jobs, agent)
@@ -200,6 +208,8 @@ class DevNode:
     :param port: 0 for a free one.
     :param allow_local_paths: globs of host paths that jobs may read through ``local`` and ``localDirectory`` inputs;
         with ``:rw`` at the end also write.
+    :param users: who may do what, as the server's ``API.Auth.Users`` words it (v1.7.0 and v1.9.3); without any,
+        everybody may do everything.
     :raises ValueError: a version that cannot be emulated, or no compute node.
     """
 
@@ -212,6 +222,7 @@ class DevNode:
         queue_backoff: float = 1.0,
         port: int = 0,
         allow_local_paths: Sequence[str] = (),
+        users: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self._server = NodeServer(
             emulate=emulate,
@@ -220,6 +231,7 @@ class DevNode:
             queue_backoff=queue_backoff,
             port=port,
             allow_local_paths=allow_local_paths,
+            users=users,
         )
         self._ready = threading.Event()
         self._failure: BaseException | None = None

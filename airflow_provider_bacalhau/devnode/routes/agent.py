@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -13,6 +14,7 @@ from airflow_provider_bacalhau.devnode.emulation import Emulation
 from airflow_provider_bacalhau.devnode.jobspec import DEFAULT_RESOURCES
 from airflow_provider_bacalhau.devnode.orchestrator import Orchestrator
 from airflow_provider_bacalhau.devnode.routes.errors import Handler, json_response, unknown_route
+from airflow_provider_bacalhau.devnode.users import masked
 
 _REDIRECTS = {"/": "/api/v1/agent/version", "/version": "/api/v1/agent/version", "/livez": "/api/v1/agent/alive"}
 
@@ -22,6 +24,7 @@ class AgentRoutes:
 
     :param queue_backoff: seconds, as shown in the configuration.
     :param data_dir: folder of the node, as shown in the configuration.
+    :param users: as shown in the configuration; with any there are no other methods.
     """
 
     def __init__(
@@ -32,7 +35,9 @@ class AgentRoutes:
         queue_backoff: float,
         data_dir: str,
         allowed_paths: list[str],
+        users: Sequence[Mapping[str, Any]] = (),
     ) -> None:
+        self._users = masked(users)
         self._orchestrator = orchestrator
         self._emulation = emulation
         self._queue_backoff = queue_backoff
@@ -81,10 +86,11 @@ class AgentRoutes:
         return json_response({"Version": "1.0.0", "Config": {}})
 
     async def _auth_methods(self, _: web.Request) -> web.Response:
-        return json_response({"NextToken": "", "Methods": {"clientkey": self._challenge()}})
+        methods = {} if self._users else {"clientkey": self._challenge()}
+        return json_response({"NextToken": "", "Methods": methods})
 
     async def _auth_method(self, request: web.Request) -> web.Response:
-        if request.match_info["name"] != "clientkey":
+        if request.match_info["name"] != "clientkey" or self._users:
             raise unknown_route(self._emulation)
         return json_response(self._challenge())
 
@@ -103,7 +109,11 @@ class AgentRoutes:
                 "Host": "127.0.0.1",
                 "Port": self.port,
                 "TLS": {"Insecure": False},
-                "Auth": {"Methods": {"ClientKey": {"Type": "challenge"}}, "Oauth2": {}},
+                "Auth": {
+                    "Methods": {"ClientKey": {"Type": "challenge"}},
+                    **({"Users": self._users} if self._users else {}),
+                    "Oauth2": {},
+                },
             },
             "NameProvider": "puuid",
             "DataDir": self._data_dir,

@@ -7,7 +7,7 @@ import logging
 import re
 import secrets
 import string
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -16,6 +16,7 @@ from aiohttp.typedefs import Middleware
 from airflow_provider_bacalhau.devnode.emulation import NEWEST, Emulation
 from airflow_provider_bacalhau.devnode.godecode import BodyError
 from airflow_provider_bacalhau.devnode.store import AmbiguousError, NotFoundError
+from airflow_provider_bacalhau.devnode.users import Refusal, User, authorize
 
 log = logging.getLogger(__name__)
 
@@ -111,8 +112,11 @@ def _framework_error(request: web.Request, error: ApiError) -> web.Response:
     return web.Response(status=response.status, headers=response.headers) if request.method == "HEAD" else response
 
 
-def guard(emulation: Emulation) -> Middleware:
-    """The middleware around all routes: host check, size, headers, client version, errors."""
+def guard(emulation: Emulation, users: Sequence[User] = ()) -> Middleware:
+    """The middleware around all routes: host check, size, headers, credentials, client version, errors.
+
+    :param users: who may do what; without any, everybody may do everything.
+    """
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -126,9 +130,13 @@ def guard(emulation: Emulation) -> Middleware:
         if request.method == "OPTIONS":
             return web.Response(status=204, headers={"Vary": "Origin"})
         try:
+            if users:
+                authorize(users, request.method, request.path, request.headers.get("Authorization", ""))
             _check_body(request, emulation)
+        except Refusal as refusal:
+            response: web.StreamResponse = error_response(request, _refused(refusal, emulation), emulation)
         except ApiError as error:
-            response: web.StreamResponse = error_response(request, error, emulation)
+            response = error_response(request, error, emulation)
         else:
             response = _check_version(request, emulation) or await _answered(request, handler, emulation)
             if not response.prepared:
@@ -166,6 +174,18 @@ async def _answered(request: web.Request, handler: Handler, emulation: Emulation
     except Exception:  # the client gets a 500 as from a real server, the reader of the log gets the reason
         log.exception("%s %s failed", request.method, request.path)
         return error_response(request, internal_error(), emulation)
+
+
+def _refused(refusal: Refusal, emulation: Emulation) -> ApiError:
+    if emulation.users == "errors":
+        return ApiError(500, refusal.early)
+    status, word, code, hint = (
+        (403, "Request Forbidden", "Forbidden", "Check if user have access to this resource.")
+        if refusal.is_known
+        else (401, "Request Unauthorized", "Unauthorized", "Unauthorized principal.")
+    )
+    hint = f"{hint} Event has been recorded."
+    return ApiError(status, word, code=code, component="Authorizer", hint=hint, details={"reason": str(refusal)})
 
 
 def _not_found(error: NotFoundError, emulation: Emulation) -> ApiError:

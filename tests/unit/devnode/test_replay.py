@@ -17,11 +17,31 @@ from airflow_provider_bacalhau.devnode import DevNode
 from .replay import Replay, exchanges
 from .specs import DATA
 
+USERS = [
+    {
+        "Alias": "op",
+        "Username": "airflow",
+        "Password": "a-long-password",
+        "Capabilities": [{"Actions": ["read:*", "write:*"]}],
+    },
+    {"Alias": "key", "APIKey": "0123456789abcdef0123456789", "Capabilities": [{"Actions": ["read:job", "write:job"]}]},
+    {
+        "Alias": "ro",
+        "Username": "viewer",
+        "Password": "another-long-one",
+        "Capabilities": [{"Actions": ["read:*"]}],
+    },
+    {"Alias": "dotted", "APIKey": "abcdefgh.ijklmnop.qrstuvwx", "Capabilities": [{"Actions": ["read:job"]}]},
+]
+"""Those of the recorded nodes."""
+
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "v1.9.3-orchestrator": {},
     "v1.7.0-orchestrator": {},
     "v1.4.0-orchestrator": {},
     "v1.3.2-orchestrator": {},
+    "v1.9.3-auth": {"users": USERS},
+    "v1.7.0-auth": {"users": USERS},
 }
 
 BACKOFF = 3.0
