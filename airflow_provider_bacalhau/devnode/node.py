@@ -29,6 +29,7 @@ from airflow_provider_bacalhau.devnode.orchestrator import Orchestrator
 from airflow_provider_bacalhau.devnode.publishers import Publishers
 from airflow_provider_bacalhau.devnode.resources import Resources
 from airflow_provider_bacalhau.devnode.routes.agent import AgentRoutes
+from airflow_provider_bacalhau.devnode.routes.auth import AuthRoutes
 from airflow_provider_bacalhau.devnode.routes.errors import guard
 from airflow_provider_bacalhau.devnode.routes.orchestrator import OrchestratorRoutes
 from airflow_provider_bacalhau.devnode.routes.requester_first import first_guard
@@ -174,7 +175,8 @@ class NodeServer:
         middleware = first_guard() if is_first else guard(self.emulation, self._users)
         app = web.Application(middlewares=[middleware], client_max_size=self.emulation.body_limit + 1)
         app.add_routes(requester.routes)
-        parts = () if is_first else (jobs, agent)
+        auth = AuthRoutes(orchestrator.nodes[0].id, self.emulation, offers_challenge=not self._users)
+        parts = () if is_first else (jobs, agent, auth)
         for part in (*parts, Gateway(workshop.blocks), Archives(self.data_dir / "archives")):
             app.add_routes(part.routes())
         app.on_response_prepare.append(drop_extra_headers)

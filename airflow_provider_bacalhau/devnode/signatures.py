@@ -58,7 +58,7 @@ def open_envelope(body: bytes) -> Signed:
     raw = _raw_member(text, "payload").encode("utf-8", "surrogateescape") if parsed else b""
     if raw in {b"", b"null"}:
         raise EnvelopeError("no payload contained in signed message")
-    key = _public_key(envelope["client_public_key"])
+    key = public_key(envelope["client_public_key"])
     try:
         signature = _base64(envelope["signature"])
     except ValueError as error:
@@ -136,7 +136,11 @@ def _base64(text: str) -> bytes:
         raise ValueError(f"illegal base64 data at input byte {match.end() if match else 0}") from None
 
 
-def _public_key(text: str) -> rsa.RSAPublicKey:
+def public_key(text: str) -> rsa.RSAPublicKey:
+    """A client's key: base64 of its PKCS#1 form.
+
+    :raises EnvelopeError: with the server's text.
+    """
     prefix = f"{_INVALID}failed to decode public key: "
     try:
         der = _base64(text)

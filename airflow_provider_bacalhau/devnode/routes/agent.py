@@ -1,8 +1,7 @@
-"""``/api/v1/agent`` and ``/api/v1/auth``: what the node says of itself, and the redirects of old health checks."""
+"""``/api/v1/agent``: what the node says of itself, and the redirects of old health checks."""
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ from airflow_provider_bacalhau.devnode import wire
 from airflow_provider_bacalhau.devnode.emulation import Emulation
 from airflow_provider_bacalhau.devnode.jobspec import DEFAULT_RESOURCES
 from airflow_provider_bacalhau.devnode.orchestrator import Orchestrator
-from airflow_provider_bacalhau.devnode.routes.errors import Handler, json_response, unknown_route
+from airflow_provider_bacalhau.devnode.routes.errors import Handler, json_response
 from airflow_provider_bacalhau.devnode.users import masked
 
 _REDIRECTS = {"/": "/api/v1/agent/version", "/version": "/api/v1/agent/version", "/livez": "/api/v1/agent/alive"}
@@ -24,7 +23,7 @@ class AgentRoutes:
 
     :param queue_backoff: seconds, as shown in the configuration.
     :param data_dir: folder of the node, as shown in the configuration.
-    :param users: as shown in the configuration; with any there are no other methods.
+    :param users: as shown in the configuration.
     """
 
     def __init__(
@@ -48,18 +47,14 @@ class AgentRoutes:
 
     def routes(self) -> list[web.AbstractRouteDef]:
         """All routes of this part."""
-        agent, auth = "/api/v1/agent", "/api/v1/auth"
+        agent = "/api/v1/agent"
         handlers: dict[str, Handler] = {
             f"{agent}/alive": self._alive,
             f"{agent}/version": self._version,
             f"{agent}/node": self._node,
         }
         if self._emulation.has_auth:
-            handlers |= {
-                f"{agent}/debug": self._debug,
-                auth: self._auth_methods,
-                auth + "/{name}": self._auth_method,
-            }
+            handlers[f"{agent}/debug"] = self._debug
         if self._emulation.has_config:
             handlers[f"{agent}/config"] = self._config
         if self._emulation.has_auth_config:
@@ -84,19 +79,6 @@ class AgentRoutes:
 
     async def _auth_config(self, _: web.Request) -> web.Response:
         return json_response({"Version": "1.0.0", "Config": {}})
-
-    async def _auth_methods(self, _: web.Request) -> web.Response:
-        methods = {} if self._users else {"clientkey": self._challenge()}
-        return json_response({"NextToken": "", "Methods": methods})
-
-    async def _auth_method(self, request: web.Request) -> web.Response:
-        if request.match_info["name"] != "clientkey" or self._users:
-            raise unknown_route(self._emulation)
-        return json_response(self._challenge())
-
-    def _challenge(self) -> dict[str, Any]:
-        phrase = base64.b64encode(self._orchestrator.nodes[0].id.encode()).decode()
-        return {"type": "challenge", "params": {"InputPhrase": phrase}}
 
     async def _redirect(self, request: web.Request) -> web.Response:
         return web.Response(status=301, headers={"Location": _REDIRECTS[request.path]})

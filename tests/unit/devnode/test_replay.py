@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_provider_bacalhau.devnode import DevNode
 
-from .replay import Replay, exchanges
+from .replay import Replay, exchanges, named_as_recorded
 from .specs import DATA
 
 USERS = [
@@ -42,6 +43,8 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "v1.3.2-orchestrator": {},
     "v1.9.3-auth": {"users": USERS},
     "v1.7.0-auth": {"users": USERS},
+    "v1.9.3-challenge": {},
+    "v1.3.2-challenge": {},
 }
 
 BACKOFF = 3.0
@@ -56,12 +59,15 @@ def listed(recording: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("recording", OPTIONS)
-def test_what_a_real_node_answered_the_embedded_one_answers(recording: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_real_node_answered_the_embedded_one_answers(
+    recording: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     version, _, kind = recording.rpartition("-")
     recorded, on_purpose = exchanges(version, kind), listed(recording)
     surprises: dict[str, list[str]] = {}
     differing: set[str] = set()
-    with DevNode(emulate=version, queue_backoff=BACKOFF, **OPTIONS[recording]) as node:
+    named_as_recorded(tmp_path, recorded)
+    with DevNode(emulate=version, data_dir=tmp_path, queue_backoff=BACKOFF, **OPTIONS[recording]) as node:
         replay = Replay(node.api)
         replay.prepare(recorded)
         for exchange in recorded:
