@@ -47,13 +47,22 @@ def translated(*, others_job: bool = False, in_sensor: bool = False) -> Iterator
     :param in_sensor: whether what may go better next time goes on as the client's own error: a sensor's ``soft_fail``
         would turn an ``AirflowException`` into a skip in its deferred mode, but not in the other.
     """
-    from airflow_provider_bacalhau.client.errors import BacalhauError, JobFailed
+    from airflow_provider_bacalhau.client.errors import (
+        BacalhauError,
+        JobFailed,
+        ResultUnavailable,
+        WaitTimeout,
+        WatchFailed,
+    )
 
     try:
         yield
     except BacalhauError as error:
+        # These say all there is to say: frames of the client below them would only hide it.
         if error.permanent or (others_job and isinstance(error, JobFailed)):
-            raise BacalhauTaskFailedForGood(error) from error
+            raise BacalhauTaskFailedForGood(error) from None
         if in_sensor:
             raise
+        if isinstance(error, JobFailed | ResultUnavailable | WaitTimeout | WatchFailed):
+            raise BacalhauTaskFailed(error) from None
         raise BacalhauTaskFailed(error) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,6 +26,32 @@ class Limits:
     queue: Duration | None = None
     execution: Duration | None = None
     total: Duration | None = None
+
+
+@dataclass(frozen=True)
+class Wait:
+    """How a task waits for its job.
+
+    :param poll_interval: seconds between two looks.
+    :param deadline: seconds since the epoch at which the wait ends; None for never.
+    """
+
+    poll_interval: float
+    deadline: float | None
+
+    @classmethod
+    def checked(cls, poll_interval: object, timeout: object) -> Wait:
+        """Begin a wait now.
+
+        :param timeout: how long; None for as long as it takes.
+        :raises InvalidJobSpec: for what is no duration above zero.
+        """
+        from airflow_provider_bacalhau.client.spec.timeouts import check_seconds
+
+        pause = check_seconds(poll_interval, "poll_interval", above_zero=True)
+        if timeout is None:
+            return cls(pause, None)
+        return cls(pause, time.time() + check_seconds(timeout, "timeout", above_zero=True))
 
 
 def prepare(
@@ -77,13 +104,16 @@ def name_job(
 
     :param name: the readable part; otherwise the spec's own name, otherwise the task's id.
     :param namespace: otherwise the spec's own, otherwise ``default_namespace``, otherwise ``default``.
-    :raises InvalidJobSpec: when operator and spec give different names.
+    :raises InvalidJobSpec: when operator and spec give different names, or what is no text.
     """
     from airflow_provider_bacalhau.client.errors import InvalidJobSpec
     from airflow_provider_bacalhau.client.naming import job_name
     from airflow_provider_bacalhau.client.spec import spec_hash
     from airflow_provider_bacalhau.version_compat import airflow_address
 
+    for place, text in (("name", name), ("namespace", namespace)):
+        if text is not None and not isinstance(text, str):
+            raise InvalidJobSpec(f"must be text, not {type(text).__name__} {str(text)[:60]!r}.", place=place)
     if name and spec.name and name != spec.name:
         raise InvalidJobSpec(
             f"the operator says {name!r} and the job specification {spec.name!r}.",
@@ -103,8 +133,3 @@ def name_job(
         spec_hash(spec.to_wire()),
     )
     return spec.model_copy(update={"name": job_name(name or spec.name or ti.task_id, *attempt)})
-
-
-def seconds(duration: Duration | None) -> float | None:
-    """A duration in seconds."""
-    return duration.total_seconds() if isinstance(duration, timedelta) else duration

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from logging import Logger
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_bacalhau import xcom
 
@@ -12,11 +13,12 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_bacalhau.client import BacalhauClient, Execution
-    from airflow_provider_bacalhau.client.diagnosis import JobOutcome
+    from airflow_provider_bacalhau.client.diagnosis import Diagnosis, JobOutcome
     from airflow_provider_bacalhau.hooks.bacalhau import BacalhauHook
 
 _MOST_LINES = 200
 _LONGEST_LINE = 2000
+_MOST_CIDS = 10
 
 
 def push(context: Context, **values: Any) -> None:
@@ -25,9 +27,11 @@ def push(context: Context, **values: Any) -> None:
         context["ti"].xcom_push(key=key, value=value)
 
 
-def push_job(context: Context, hook: BacalhauHook, job_id: str) -> None:
-    """Push a job's id and where to look at it; the link on the task's page reads the latter."""
-    push(context, **{xcom.JOB_ID: job_id, xcom.JOB_URL: hook.settings.job_url(job_id)})
+def push_job(context: Context, hook: BacalhauHook, job_id: str) -> str:
+    """Push a job's id and where to look at it; the link on the task's page reads the latter, which is returned."""
+    url = hook.settings.job_url(job_id)
+    push(context, **{xcom.JOB_ID: job_id, xcom.JOB_URL: url})
+    return url
 
 
 def report_outcome(context: Context, outcome: JobOutcome, log: Logger, *, log_output: bool = True) -> None:
@@ -45,11 +49,52 @@ def report_outcome(context: Context, outcome: JobOutcome, log: Logger, *, log_ou
         _log_output(job.executions or (), log)
     push(context, **{xcom.JOB_STATE: job.state.value, xcom.EXIT_CODES: outcome.exit_codes})
     if diagnosis is None:
-        log.info("Job %s succeeded.", job.id)
         return
+    _report_failure(context, diagnosis, log)
+    raise JobFailed(diagnosis)
+
+
+def report_timeout(
+    context: Context, client: BacalhauClient, job_id: str, message: str, log: Logger, *, log_output: bool = True
+) -> NoReturn:
+    """Tell that a job was not over in time, as a failed job is told of, and fail.
+
+    :param client: looks at the job once more, which was stopped meanwhile if that could be.
+    :param message: where it stood, and what became of it.
+    :raises WaitTimeout: with the message.
+    """
+    from airflow_provider_bacalhau.client.diagnosis import Diagnosis, FailureCategory
+    from airflow_provider_bacalhau.client.errors import BacalhauError, WaitTimeout
+
+    facts: tuple[str, ...] = ()
+    try:
+        outcome = client.outcome(job_id)
+    except BacalhauError as error:
+        log.warning("How job %s ended is not known: %s", job_id, error)
+    else:
+        if log_output:
+            _log_output(outcome.job.executions or (), log)
+        push(context, **{xcom.JOB_STATE: outcome.job.state.value, xcom.EXIT_CODES: outcome.exit_codes})
+        facts = outcome.diagnosis.facts if outcome.diagnosis else ()
+    hint = "Raise timeout=… if the job needs longer."
+    _report_failure(context, Diagnosis(FailureCategory.WAIT_TIMEOUT, message, hint, facts), log)
+    raise WaitTimeout(message, hint=hint)
+
+
+def _report_failure(context: Context, diagnosis: Diagnosis, log: Logger) -> None:
     push(context, **{xcom.FAILURE_CATEGORY: diagnosis.category.value})
     log.error("%s", "\n".join(diagnosis.lines()))
-    raise JobFailed(diagnosis)
+
+
+def describe_results(references: Sequence[Mapping[str, Any]]) -> str:
+    """Results in words for a log: CIDs, and how many of each other type; never an address."""
+    cids = [one["cid"] for one in references if one.get("cid")]
+    types = Counter(one["type"] for one in references if not one.get("cid"))
+    words = [f"ipfs CID {cid}" for cid in cids[:_MOST_CIDS]]
+    if len(cids) > _MOST_CIDS:
+        words.append(f"{len(cids) - _MOST_CIDS} more")
+    words += [f"{count} of type {kind}" for kind, count in types.items()]
+    return ", ".join(words) or "none"
 
 
 def push_results(context: Context, client: BacalhauClient, job_id: str) -> list[dict[str, Any]]:

@@ -47,6 +47,7 @@ class FailureCategory(StrEnum):
     STOPPED_BY_OTHERS = "STOPPED_BY_OTHERS", "Someone stopped the job."
     NODE_LOST = "NODE_LOST", "The node that ran it went away."
     INCOMPLETE = "INCOMPLETE", "The job is marked completed, but fewer executions completed than it asks for."
+    WAIT_TIMEOUT = "WAIT_TIMEOUT", "The job was not over when the task's own timeout had passed."
     UNKNOWN = "UNKNOWN", "None of these; the summary has the server's own words."
 
 

@@ -29,7 +29,7 @@ never a query string, a header or a body, since those may hold credentials or si
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from airflow_provider_bacalhau.client.diagnosis import Diagnosis
@@ -77,7 +77,15 @@ class BacalhauError(Exception):
         if where and self.request_id:
             where += f", request {self.request_id}"
         text = f"{self.message} ({where})" if where else self.message
-        return f"{text} {self.hint}" if self.hint else text
+        if not self.hint:
+            return text
+        is_sentence = self.message.endswith((".", "!", "?"))
+        return f"{text} {self.hint}" if is_sentence else f"{text}. {self.hint}"
+
+    def noted(self, note: str) -> Self:
+        """The same error, with one more sentence for a person at its end."""
+        self.hint = f"{self.hint} {note}".lstrip()
+        return self
 
 
 class WatchFailed(BacalhauError):

@@ -211,19 +211,25 @@ class Operations:
         :returns: the job, over unless ``is_cancelled``.
         :raises WaitTimeout: at the deadline. The job is left as it is.
         :raises NotFound: for an unknown id.
-        :raises Unreachable: when ten looks in a row got no answer.
+        :raises Unreachable: when ten looks in a row got no answer; the job may still be running.
         """
-        begun, failed_polls = self._clock(), 0
+        begun = self._clock()
+        failed_since, failed_polls = begun, 0
+        trouble: BacalhauError | None = None
         last: Job | None = None
         while True:
+            asked = self._clock()
             try:
                 job = await (await self.dialect()).get(job_id)
             except (Unreachable, ServerUnavailable) as error:
                 failed_polls += 1
+                trouble = error
+                failed_since = asked if failed_polls == 1 else failed_since
                 if failed_polls >= MOST_FAILED_POLLS:
-                    raise
-                if failed_polls == 1:
-                    log.warning("Cannot look at job %s just now, trying on: %s", job_id, error)
+                    tried = self._clock() - failed_since
+                    raise error.noted(
+                        f"Job {job_id} may still be running; it was looked for {failed_polls} times in {tried:.0f} s."
+                    ) from None
             else:
                 failed_polls = 0
                 if on_change is not None and (last is None or job.state is not last.state):
@@ -235,6 +241,8 @@ class Operations:
             if deadline is not None and now >= deadline:
                 where = f"it is {last.state.value}" if last else "it could not be looked at"
                 raise WaitTimeout(f"Job {job_id} was not over in time: {where} after {now - begun:.0f} s of waiting.")
+            if failed_polls == 1:
+                log.warning("Cannot look at job %s just now, trying on: %s", job_id, trouble)
             delay = poll_delay(self._age(last, begun, now), poll_interval, random.random())  # noqa: S311
             if deadline is not None:
                 delay = min(delay, max(0.0, deadline - now))
@@ -339,7 +347,7 @@ class Operations:
 
         :param inputs: as :func:`~airflow_provider_bacalhau.client.spec.inputs.parse_inputs` gives them.
         :returns: one or more for each, in order.
-        :raises ResultUnavailable: when a job has no results, or nothing lies at a path.
+        :raises ResultUnavailable: when a job is not over, did not succeed or has no results, or nothing lies at a path.
         :raises ConfigurationError: when a path below a CID needs a gateway and none is set.
         """
         ready: list[ReadyInput] = []
@@ -360,12 +368,22 @@ class Operations:
         return [one]
 
     async def _results_of(self, one: JobInput) -> list[ResultReference]:
+        outcome = await self.outcome(one.job_id)
+        if not outcome.job.state.is_terminal:
+            raise ResultUnavailable(
+                f"{one.item}: job {one.job_id} is {outcome.job.state.value}, so it has no results to take yet.",
+                hint="Wait for it first, with BacalhauJobSensor or wait_for_completion.",
+            )
+        if outcome.diagnosis is not None:  # what it published before it failed is not what the next job asks for
+            raise ResultUnavailable(
+                f"{one.item}: the results of a job that did not succeed are no input. {outcome.diagnosis.summary}",
+                hint=f"{outcome.diagnosis.hint} To take them nevertheless, name them by CID or reference.".lstrip(),
+            )
         references = await self.references(one.job_id)
         if not references:
-            job = await (await self.dialect()).get(one.job_id)
             raise ResultUnavailable(
-                f"{one.item}: job {one.job_id} has no results to take as an input; it is {job.state.value}.",
-                hint="A job keeps results when its task has a Publisher and has completed.",
+                f"{one.item}: job {one.job_id} has no results to take as an input, though it succeeded.",
+                hint="A job keeps results when its task has a Publisher.",
             )
         return references
 

@@ -22,7 +22,12 @@ class BacalhauJobLink(BaseOperatorLink):
     xcom_key = JOB_URL
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the address that the task has pushed, or an empty text while there is none."""
+        """Return the address that the task has pushed, or an empty text while there is none.
+
+        A task that has just run knows it by itself; looking up an XCom that is not there would log an error.
+        """
+        if hasattr(operator, "job_url"):  # not on the operators that Airflow makes of a serialized DAG
+            return str(operator.job_url or "")
         return XCom.get_value(key=JOB_URL, ti_key=ti_key) or ""
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -13,8 +13,14 @@ from airflow.providers.common.compat.sdk import AirflowException, BaseOperator, 
 from airflow_provider_bacalhau.exceptions import translated
 from airflow_provider_bacalhau.hooks.bacalhau import DEFAULT_CONN_ID, BacalhauHook
 from airflow_provider_bacalhau.links.bacalhau import BacalhauJobLink
-from airflow_provider_bacalhau.preparation import Limits, name_job, prepare, seconds
-from airflow_provider_bacalhau.reporting import push_job, push_results, report_outcome
+from airflow_provider_bacalhau.preparation import Limits, Wait, name_job, prepare
+from airflow_provider_bacalhau.reporting import (
+    describe_results,
+    push_job,
+    push_results,
+    report_outcome,
+    report_timeout,
+)
 from airflow_provider_bacalhau.templates import read_template_file
 from airflow_provider_bacalhau.triggers.bacalhau import BacalhauJobTrigger, check_event
 
@@ -22,6 +28,9 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_bacalhau.client import BacalhauClient, Job
+    from airflow_provider_bacalhau.client.errors import WaitTimeout
+
+_SURPRISE = "The Airflow task failed while it waited."
 
 
 class BacalhauSubmitJobOperator(BaseOperator):
@@ -48,8 +57,8 @@ class BacalhauSubmitJobOperator(BaseOperator):
         place for secrets. (templated)
     :param wait_for_completion: whether to wait for the job; if not, the task succeeds once it is submitted.
     :param deferrable: whether to wait in the triggerer instead of a worker.
-    :param poll_interval: seconds between two looks at a job that is older than a minute; younger ones are looked at
-        more often.
+    :param poll_interval: seconds or timedelta between two looks at a job that is older than a minute; younger ones are
+        looked at more often.
     :param timeout: seconds or timedelta after which the wait ends, the job is stopped, and the task fails; counted from
         the submission, whatever is restarted meanwhile. None waits for as long as the job takes.
     :param job_queue_timeout: how long the job may wait for a suitable node; without it a job that no node can take just
@@ -87,7 +96,7 @@ class BacalhauSubmitJobOperator(BaseOperator):
         env: Mapping[str, Any] | None = None,
         wait_for_completion: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        poll_interval: float = 5.0,
+        poll_interval: float | timedelta = 5.0,
         timeout: float | timedelta | None = None,
         job_queue_timeout: float | timedelta | None = None,
         job_execution_timeout: float | timedelta | None = None,
@@ -116,6 +125,7 @@ class BacalhauSubmitJobOperator(BaseOperator):
         self.log_output = log_output
         self.bacalhau_conn_id = bacalhau_conn_id
         self.job_id: str | None = None
+        self.job_url: str | None = None  # for the link
         self._wants_inputs = inputs is not None
         self._client: BacalhauClient | None = None
         self._is_killed = False
@@ -130,22 +140,29 @@ class BacalhauSubmitJobOperator(BaseOperator):
 
     def execute(self, context: Context) -> str:
         """Submit the job; wait for it here, or hand over to the triggerer."""
+        self.job_id = None
         hook = BacalhauHook(self.bacalhau_conn_id)
+        with translated():
+            wait = Wait.checked(self.poll_interval, self.timeout)
         with translated(), hook.get_conn() as self._client:
-            deadline = None if self.timeout is None else time.time() + (seconds(self.timeout) or 0.0)
-            job_id = self._submit(context, hook, self._client)
-            if not self.wait_for_completion:
-                return job_id
-            if not self.deferrable:
-                return self._wait(context, self._client, job_id, deadline)
-            if self._is_over(self._client, job_id):
+            with self._stopped_on_surprise(self._client):
+                job_id = self._submit(context, hook, self._client)
+                if not self.wait_for_completion:
+                    return job_id
+                if self.deferrable:
+                    is_over = self._is_over(self._client, job_id)
+                else:
+                    is_over = self._wait(context, self._client, job_id, wait)
+            if is_over:
                 return self._finish(context, self._client, job_id)
+            if not self.deferrable:
+                raise AirflowException(f"The task was killed while it waited for job {job_id}.")
         self.defer(
             trigger=BacalhauJobTrigger(
                 job_id=job_id,
                 bacalhau_conn_id=self.bacalhau_conn_id,
-                poll_interval=self.poll_interval,
-                deadline=deadline,
+                poll_interval=wait.poll_interval,
+                deadline=wait.deadline,
             ),
             method_name="execute_complete",
         )
@@ -157,10 +174,14 @@ class BacalhauSubmitJobOperator(BaseOperator):
 
         told = check_event(event)
         self.job_id = told["job_id"]
-        with translated(), BacalhauHook(self.bacalhau_conn_id).get_conn() as self._client:
+        hook = BacalhauHook(self.bacalhau_conn_id)
+        with translated(), hook.get_conn() as self._client:
+            self.job_url = hook.settings.job_url(self.job_id)
             if told["status"] == "timeout":
-                self._give_up(WaitTimeout(told["message"]))
+                self._give_up(context, self._client, self.job_id, WaitTimeout(told["message"]))
             if told["status"] == "failed":
+                if told["permanent"]:  # else the server is away, as far as anyone knows
+                    self._stop(self._client, self.job_id, _SURPRISE)
                 raise WatchFailed(told["message"], permanent=told["permanent"])
             return self._finish(context, self._client, self.job_id)
 
@@ -194,7 +215,7 @@ class BacalhauSubmitJobOperator(BaseOperator):
         )
         submission = client.submit_once(spec)
         self.job_id = submission.job_id
-        push_job(context, hook, submission.job_id)
+        self.job_url = push_job(context, hook, submission.job_id)
         self.log.info(
             "Job %s (%s) %s: %s",
             submission.job_id,
@@ -207,27 +228,46 @@ class BacalhauSubmitJobOperator(BaseOperator):
     def _folder(self) -> Path:
         return Path(self.dag.fileloc).parent if self.has_dag() else Path.cwd()
 
-    def _wait(self, context: Context, client: BacalhauClient, job_id: str, deadline: float | None) -> str:
+    @contextmanager
+    def _stopped_on_surprise(self, client: BacalhauClient) -> Iterator[None]:
+        """Stop a job that an unforeseen error would leave to run with nobody waiting for it."""
+        from airflow_provider_bacalhau.client.errors import ServerUnavailable, Unreachable, WaitTimeout
+
+        try:
+            yield
+        except (ServerUnavailable, Unreachable, WaitTimeout):  # nobody there to tell; or told by _give_up
+            raise
+        except Exception:  # whatever it is, it goes on as it was
+            if self.job_id is not None and not self._is_killed:  # of a kill's job, on_kill has decided
+                try:
+                    self._stop(client, self.job_id, _SURPRISE)
+                except Exception:  # what broke the wait may break this as well, and must not be hidden by it
+                    self.log.warning("Job %s may run on; it could not be stopped.", self.job_id, exc_info=True)
+            raise
+
+    def _wait(self, context: Context, client: BacalhauClient, job_id: str, wait: Wait) -> bool:
+        """Wait; whether the job is over, which only a kill prevents."""
         from airflow_provider_bacalhau.client.errors import WaitTimeout
 
         try:
             job = client.wait(
                 job_id,
-                poll_interval=self.poll_interval,
-                deadline=deadline,
+                poll_interval=wait.poll_interval,
+                deadline=wait.deadline,
                 on_change=self._log_state,
                 is_cancelled=lambda: self._is_killed,
             )
         except WaitTimeout as error:
-            self._give_up(error)
+            if self._is_killed:
+                raise
+            self._give_up(context, client, job_id, error)
         except KeyboardInterrupt:  # dag.test() and `airflow tasks test`: nobody else calls on_kill there
             self.on_kill()
             raise
-        if not job.state.is_terminal:
-            raise AirflowException(f"The task was killed while it waited for job {job_id}.")
-        return self._finish(context, client, job_id)
+        return job.state.is_terminal
 
     def _is_over(self, client: BacalhauClient, job_id: str) -> bool:
+        """Look once; whether the job is over already."""
         from airflow_provider_bacalhau.client.errors import ServerUnavailable, Unreachable
 
         try:
@@ -241,23 +281,36 @@ class BacalhauSubmitJobOperator(BaseOperator):
 
     def _finish(self, context: Context, client: BacalhauClient, job_id: str) -> str:
         report_outcome(context, client.outcome(job_id), self.log, log_output=self.log_output)
-        push_results(context, client, job_id)
+        references = push_results(context, client, job_id)
+        self.log.info("Job %s succeeded; results: %s.", job_id, describe_results(references))
         return job_id
 
-    def _give_up(self, error: Exception) -> NoReturn:
-        if self._client is not None and self.job_id is not None:
-            self._stop(self._client, self.job_id, "The Airflow task's timeout has passed.")
-        raise error
+    def _give_up(self, context: Context, client: BacalhauClient, job_id: str, error: WaitTimeout) -> NoReturn:
+        """Stop the job, and fail in the way of every job that did not succeed."""
+        from airflow_provider_bacalhau.client.spec.timeouts import check_seconds
 
-    def _stop(self, client: BacalhauClient, job_id: str, reason: str) -> None:
+        given = "" if self.timeout is None else f" of {check_seconds(self.timeout, 'timeout'):.10g} s"
+        stopped = self._stop(client, job_id, "The Airflow task's timeout has passed.")
+        report_timeout(
+            context,
+            client,
+            job_id,
+            f"{error.message} The task's timeout{given} has passed, and {stopped}.",
+            self.log,
+            log_output=self.log_output,
+        )
+
+    def _stop(self, client: BacalhauClient, job_id: str, reason: str) -> str:
+        """Stop the job; what came of it, in words for a message."""
         from airflow_provider_bacalhau.client.errors import BacalhauError
 
         try:
             outcome = client.stop_quickly(job_id, reason)
         except BacalhauError as error:
             self.log.warning("Job %s may run on; it could not be stopped: %s", job_id, error)
-        else:
-            self.log.info("Job %s: %s.", job_id, outcome.value)
+            return "the job may run on, as it could not be stopped"
+        self.log.info("Job %s: %s.", job_id, outcome.value)
+        return f"the job was {outcome.value}"
 
 
 class BacalhauGetResultsOperator(BaseOperator):
@@ -297,6 +350,7 @@ class BacalhauGetResultsOperator(BaseOperator):
         self.read = read
         self.allow_empty = allow_empty
         self.bacalhau_conn_id = bacalhau_conn_id
+        self.job_url: str | None = None
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Judge the job, then return its results."""
@@ -305,7 +359,7 @@ class BacalhauGetResultsOperator(BaseOperator):
         hook = BacalhauHook(self.bacalhau_conn_id)
         with translated(others_job=True), hook.get_conn() as client:
             job = client.get(self.job_id, namespace=self.namespace or "")
-            push_job(context, hook, job.id)
+            self.job_url = push_job(context, hook, job.id)
             if not job.state.is_terminal:
                 raise ResultUnavailable(
                     f"Job {job.id} is {job.state.value}, so it has no results yet.",

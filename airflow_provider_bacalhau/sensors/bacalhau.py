@@ -54,6 +54,7 @@ class BacalhauJobSensor(BaseSensorOperator):
         self.namespace = namespace
         self.bacalhau_conn_id = bacalhau_conn_id
         self.deferrable = deferrable
+        self.job_url: str | None = None  # for the link
         self._has_seen_job = False
 
     def poke(self, context: Context) -> PokeReturnValue | bool:
@@ -74,7 +75,7 @@ class BacalhauJobSensor(BaseSensorOperator):
                 self.log.warning("Cannot look at job %s just now, trying on: %s", self.job_id, error)
                 return False
             if not self._has_seen_job:
-                push_job(context, hook, job.id)
+                self.job_url = push_job(context, hook, job.id)
                 self._has_seen_job = True
             if job.state.is_terminal:
                 return PokeReturnValue(is_done=True, xcom_value=self._finish(context, client, job.id))
@@ -105,6 +106,7 @@ class BacalhauJobSensor(BaseSensorOperator):
             raise AirflowSensorTimeout(told["message"])
         hook = BacalhauHook(self.bacalhau_conn_id)
         with translated(others_job=True, in_sensor=True), hook.get_conn() as client:
+            self.job_url = hook.settings.job_url(told["job_id"])
             if told["status"] == "failed":
                 raise WatchFailed(told["message"], permanent=told["permanent"])
             push_job(context, hook, told["job_id"])
@@ -112,4 +114,5 @@ class BacalhauJobSensor(BaseSensorOperator):
 
     def _finish(self, context: Context, client: BacalhauClient, job_id: str) -> str:
         report_outcome(context, client.outcome(job_id), self.log, log_output=False)
+        self.log.info("Job %s succeeded.", job_id)
         return job_id

@@ -13,7 +13,7 @@ from airflow_provider_bacalhau.client.spec import local_file
 from airflow_provider_bacalhau.operators.bacalhau import BacalhauGetResultsOperator, BacalhauSubmitJobOperator
 
 from .conftest import Connect, Network
-from .programs import WORKLOADS, adds, counts, exits
+from .programs import WORKLOADS, adds, counts, exits, sleeps
 from .running import Ran, run_task, submitted
 
 Reference = dict[str, Any]
@@ -73,6 +73,23 @@ class TestJobsAsInputs:
         assert "inputs[0]" in str(ran.error)
         assert f"job {job_id} has no results" in str(ran.error)
         assert not ran.xcoms
+
+    def test_one_that_is_not_over_has_none_yet(self, network: Network) -> None:
+        job_id = submitted(network.client, sleeps(60, publisher="ipfs"))
+        ran = submit([job_id])
+        assert f"inputs[0]: job {job_id} is " in str(ran.error)
+        assert not ran.xcoms
+        network.client.stop(job_id, "test is over")
+
+    def test_one_that_did_not_succeed_is_refused_though_it_has_results(self, network: Network) -> None:
+        job_id = submitted(network.client, exits(3, publisher="ipfs"))
+        network.state(job_id)
+        [reference] = network.client.references(job_id)
+        ran = submit([job_id])
+        assert f"inputs[0]: the results of a job that did not succeed are no input. Job {job_id}" in str(ran.error)
+        assert "exit code 3" in str(ran.error)
+        assert not ran.xcoms
+        assert mounts(network, submit(reference.to_dict()))  # who names it means it
 
     def test_one_of_the_local_publisher_comes_as_an_archive(self, network: Network) -> None:
         job_id = submitted(network.client, exits(0, publisher="local"))

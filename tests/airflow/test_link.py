@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import airflow
 import pytest
 
+from airflow_provider_bacalhau.links.bacalhau import BacalhauJobLink
 from airflow_provider_bacalhau.operators.bacalhau import (
     BacalhauGetResultsOperator,
     BacalhauStopJobOperator,
@@ -16,7 +18,12 @@ from airflow_provider_bacalhau.sensors.bacalhau import BacalhauJobSensor
 
 from .conftest import Connect, Network
 from .programs import exits
-from .running import run_task
+from .running import FakeTaskInstance, context_of, run_task, submitted
+
+
+def link_of(operator: Any) -> str:
+    """The link without a database, where nothing can be looked up."""
+    return BacalhauJobLink().get_link(operator, ti_key=None)  # type: ignore[arg-type]  # not used
 
 
 @pytest.mark.parametrize(
@@ -55,6 +62,25 @@ def test_it_survives_the_serialized_dag_with_the_key_that_the_task_pushes() -> N
     for task_id in ("plain", "mapped"):
         [link] = restored.get_task(task_id).operator_extra_links
         assert (link.name, link.xcom_key) == ("Bacalhau job", "job_url")
+
+
+def test_a_task_that_ran_knows_its_address_by_itself(network: Network, deferrable: bool) -> None:
+    """Or Airflow 3 would look for an XCom that a task without a job never pushed, and log an error."""
+    operator = BacalhauSubmitJobOperator(task_id="task", job_spec=exits(0), deferrable=deferrable, poll_interval=0.2)
+    ran = run_task(operator)
+    assert link_of(operator) == ran.xcoms["job_url"]
+    assert link_of(BacalhauSubmitJobOperator(task_id="task", job_spec={})) == ""
+
+
+def test_a_task_that_comes_back_from_the_triggerer_knows_it_again(network: Network) -> None:
+    job_id = submitted(network.client, exits(0))
+    network.state(job_id)
+    for operator in (
+        BacalhauSubmitJobOperator(task_id="task", job_spec={}),
+        BacalhauJobSensor(task_id="sensor", job_id=job_id),
+    ):
+        operator.execute_complete(context_of(FakeTaskInstance()), {"status": "over", "job_id": job_id})
+        assert link_of(operator).startswith(network.url)
 
 
 def test_it_leads_to_the_web_ui_where_the_connection_names_one(network: Network, connect: Connect) -> None:

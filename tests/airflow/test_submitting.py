@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
+from airflow_provider_bacalhau.client import BacalhauClient
 from airflow_provider_bacalhau.client.dialects.orchestrator import OrchestratorDialect
 from airflow_provider_bacalhau.client.errors import Unreachable
 from airflow_provider_bacalhau.operators.bacalhau import BacalhauSubmitJobOperator
@@ -189,12 +190,74 @@ def test_a_server_that_goes_away_right_after_the_submission_loses_no_job(
     assert len(looks) > 2
 
 
+@pytest.mark.parametrize("broken", ["xcom", "look"])
+def test_a_surprise_after_the_submission_stops_the_job_and_goes_on_as_it_was(
+    network: Network, deferrable: bool, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    async def get(dialect: OrchestratorDialect, job_id: str, **wanted: Any) -> Any:
+        raise RuntimeError("no such thing")
+
+    def push(key: str, value: str) -> None:
+        if key == "job_url" and broken == "xcom":
+            raise RuntimeError("no such thing")
+
+    with monkeypatch.context() as patched:
+        if broken == "look":
+            patched.setattr(OrchestratorDialect, "get", get)
+        ran = run_task(submit(job_spec=sleeps(60), deferrable=deferrable), FakeTaskInstance(on_push=push))
+    assert isinstance(ran.error, RuntimeError)
+    assert str(ran.error) == "no such thing"
+    assert network.state(ran.ti.job_id) == "Stopped"
+
+
+def test_a_server_that_stays_away_leaves_the_job_and_says_so(
+    network: Network, deferrable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def get(dialect: OrchestratorDialect, job_id: str, **wanted: Any) -> Any:
+        raise Unreachable("No answer from the Bacalhau server.", hint="Check it.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(OrchestratorDialect, "get", get)
+        ran = run_task(submit(job_spec=sleeps(60), deferrable=deferrable, poll_interval=0.1))
+    assert re.search(rf"Check it\. Job {ran.ti.job_id} may still be running; .* 10 times in \d+ s\.", str(ran.error))
+    assert not isinstance(ran.error, AirflowFailException)
+    assert not network.client.get(ran.ti.job_id).state.is_terminal
+    network.client.stop(ran.ti.job_id, "test is over")
+
+
 class TestTimeout:
     def test_stops_the_job_and_tells_where_it_stood(self, network: Network, deferrable: bool) -> None:
         ran = run_task(submit(job_spec=sleeps(60), deferrable=deferrable, timeout=1.5))
         assert re.match(rf"Job {ran.ti.job_id} was not over in time: it is Running after \d s", str(ran.error))
+        assert str(ran.error).endswith(
+            "The task's timeout of 1.5 s has passed, and the job was stopped. Raise timeout=… if the job needs longer."
+        )
         assert not isinstance(ran.error, AirflowFailException)
         assert network.state(ran.ti.job_id) == "Stopped"
+
+    def test_is_told_as_other_failures_are(
+        self, network: Network, deferrable: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        ran = run_task(submit(job_spec=sleeps(60), deferrable=deferrable, timeout=timedelta(seconds=1)))
+        assert {key: ran.xcoms[key] for key in ("job_state", "exit_codes", "failure_category")} == {
+            "job_state": "Stopped",
+            "exit_codes": [],
+            "failure_category": "WAIT_TIMEOUT",
+        }
+        assert "WAIT_TIMEOUT: Job " in log_of(caplog)
+        assert "timeout of 1 s has passed" in log_of(caplog)
+
+    def test_says_so_when_the_job_could_not_be_stopped(
+        self, network: Network, deferrable: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def stop_quickly(client: Any, job_id: str, reason: str) -> Any:
+            raise Unreachable("No answer from the Bacalhau server.")
+
+        monkeypatch.setattr(BacalhauClient, "stop_quickly", stop_quickly)
+        ran = run_task(submit(job_spec=sleeps(60), deferrable=deferrable, timeout=1))
+        assert "the job may run on, as it could not be stopped" in str(ran.error)
+        assert ran.xcoms["job_state"] == "Running"
+        network.client.stop(ran.ti.job_id, "test is over")
 
     @pytest.mark.parametrize(
         ("limits", "sent"),
@@ -354,7 +417,13 @@ class TestRefusals:
             ({"job_spec": {"Taks": []}}, "Tasks"),
             ({"job_spec": exits(0), "env": {"lower": "1"}}, "lower"),
             ({"job_spec": exits(0), "inputs": ["ipfs://Qmnonsense"]}, "inputs[0]"),
-            ({"job_spec": exits(0), "timeout": -1}, "timeout"),
+            ({"job_spec": exits(0), "timeout": -1}, "timeout: is -1"),
+            ({"job_spec": exits(0), "timeout": 0}, "timeout: is 0"),
+            ({"job_spec": exits(0), "timeout": "5s"}, "timeout: is '5s'"),
+            ({"job_spec": exits(0), "poll_interval": 0}, "poll_interval: is 0"),
+            ({"job_spec": exits(0), "poll_interval": "5"}, "poll_interval: is '5'"),
+            ({"job_spec": exits(0), "job_execution_timeout": "2s"}, "job_execution_timeout: is '2s'"),
+            ({"job_spec": exits(0), "name": 3}, "name: must be text"),
         ],
     )
     def test_of_what_is_wrong_name_the_place(self, network: Network, arguments: dict[str, Any], words: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from airflow_provider_bacalhau.client.errors import InvalidJobSpec
 from airflow_provider_bacalhau.client.spec import JobSpec, docker_job, read_job_spec
-from airflow_provider_bacalhau.preparation import name_job, seconds
+from airflow_provider_bacalhau.preparation import Wait, name_job
 
 
 def ti(**changes: Any) -> Any:
@@ -76,5 +77,27 @@ def test_the_nearest_namespace_counts(operator: str | None, spec: str, connectio
     assert named(job, namespace=operator, default_namespace=connection).namespace == expected
 
 
-def test_durations_are_seconds() -> None:
-    assert (seconds(None), seconds(1.5), seconds(timedelta(minutes=1))) == (None, 1.5, 60.0)
+def test_a_wait_is_in_seconds() -> None:
+    assert Wait.checked(timedelta(minutes=1), None) == Wait(60.0, None)
+    begun = time.time()
+    deadline = Wait.checked(0.5, timedelta(hours=1)).deadline
+    assert deadline is not None
+    assert 3600 <= deadline - begun < 3660
+
+
+@pytest.mark.parametrize("wrong", [0, -1, timedelta(0), "5s", float("nan"), True, [5]])
+@pytest.mark.parametrize("place", ["poll_interval", "timeout"])
+def test_a_wait_by_what_is_no_duration_is_refused(place: str, wrong: Any) -> None:
+    with pytest.raises(InvalidJobSpec, match=f"^{place}: is .*must be a number of seconds above zero"):
+        Wait.checked(**{"poll_interval": 5, "timeout": 5, place: wrong})
+
+
+def test_an_interval_of_nothing_is_refused() -> None:
+    with pytest.raises(InvalidJobSpec, match="poll_interval: is None"):
+        Wait.checked(None, 5)
+
+
+@pytest.mark.parametrize("place", ["name", "namespace"])
+def test_a_name_that_is_no_text_is_refused(place: str) -> None:
+    with pytest.raises(InvalidJobSpec, match=f"{place}: must be text, not int '3'"):
+        named(**{place: 3})

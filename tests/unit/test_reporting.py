@@ -11,7 +11,7 @@ from airflow_provider_bacalhau.client.diagnosis import JobOutcome
 from airflow_provider_bacalhau.client.errors import JobFailed
 from airflow_provider_bacalhau.client.facts import Execution, Job
 from airflow_provider_bacalhau.client.states import ExecutionState, JobState
-from airflow_provider_bacalhau.reporting import report_outcome
+from airflow_provider_bacalhau.reporting import describe_results, report_outcome
 
 LOG = logging.getLogger("task")
 
@@ -71,16 +71,27 @@ def test_output_is_bounded_and_says_where_the_rest_is(lines: Any) -> None:
 def test_output_cannot_close_the_group_nor_write_over_the_log(lines: Any) -> None:
     report(outcome(stdout="::endgroup::\n\x1b[2Jgone\rover\n\u202eright to left"))
     shown = lines()
-    assert [line for line in shown if line.startswith("::endgroup::")] == shown[-2:-1]
-    assert "::" not in "".join(shown[1:-2])
+    assert [line for line in shown if line.startswith("::endgroup::")] == shown[-1:]
+    assert "::" not in "".join(shown[1:-1])
     assert not any(character in line for line in shown for character in "\x1b\r\u202e")
 
 
 def test_a_job_that_said_nothing_makes_no_group(lines: Any) -> None:
     report(outcome())
-    assert lines() == ["Job j-1 succeeded."]
+    assert lines() == []
 
 
 def test_output_is_not_shown_when_told_so(lines: Any) -> None:
     report(outcome(stdout="text"), log_output=False)
-    assert lines() == ["Job j-1 succeeded."]
+    assert lines() == []
+
+
+def test_results_are_named_by_cid_or_counted_by_type() -> None:
+    references = [{"type": "ipfs", "cid": "QmA"}, {"type": "s3", "source": {"Key": "k"}}, {"type": "s3"}]
+    assert describe_results(references) == "ipfs CID QmA, 2 of type s3"
+    assert describe_results([]) == "none"
+
+
+def test_many_results_do_not_fill_the_log() -> None:
+    told = describe_results([{"type": "ipfs", "cid": f"Qm{number}"} for number in range(500)])
+    assert told.endswith("ipfs CID Qm9, 490 more")

@@ -1,4 +1,4 @@
-"""The limits that a job is sent with."""
+"""The limits that a job is sent with, and durations as users give them."""
 
 from __future__ import annotations
 
@@ -64,9 +64,23 @@ def _choose(name: str, given: float | timedelta | None, written: int | None) -> 
 
 def _seconds(name: str, value: float | timedelta | None) -> int | None:
     """Whole seconds, rounded up."""
-    if value is None:
-        return None
+    return None if value is None else math.ceil(check_seconds(value, name))
+
+
+def check_seconds(value: object, name: str, *, above_zero: bool = False) -> float:
+    """A duration as somebody gave it, in seconds.
+
+    :param value: a number of seconds, or a timedelta.
+    :param name: what the user calls it, for the error.
+    :param above_zero: whether zero makes no sense either.
+    :raises InvalidJobSpec: for anything else.
+    """
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if not math.isfinite(seconds) or seconds < 0:
-        raise InvalidJobSpec(f"is {value}, and must be a number of seconds that is not negative.", place=name)
-    return math.ceil(seconds)
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool):
+        if math.isfinite(seconds) and (seconds > 0 or (seconds == 0 and not above_zero)):
+            return float(seconds)
+        shown = str(value)
+    else:
+        shown = repr(value)[:60]
+    bound = "above zero" if above_zero else "that is not negative"
+    raise InvalidJobSpec(f"is {shown}, and must be a number of seconds {bound}, or a timedelta.", place=name)

@@ -50,7 +50,7 @@ def test_an_error_says_what_happened_then_where_then_what_to_do() -> None:
     error = error_of(one.request, Response(404, {"x-request-id": "abc"}, one.response.body))
     assert str(error) == (
         "No such job on this network: job not found: j-00000000-0000-4000-8000-000000000000"
-        " (GET /api/v1/orchestrator/jobs/j-00000000-0000-4000-8000-000000000000: HTTP 404, request abc)"
+        " (GET /api/v1/orchestrator/jobs/j-00000000-0000-4000-8000-000000000000: HTTP 404, request abc)."
         " Check the id, the namespace, and that the connection names the network the job was sent to."
     )
     assert error.server_message == "job not found: j-00000000-0000-4000-8000-000000000000"

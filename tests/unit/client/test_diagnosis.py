@@ -471,6 +471,7 @@ def test_categories_are_public_and_do_not_change() -> None:
         "STOPPED_BY_OTHERS",
         "NODE_LOST",
         "INCOMPLETE",
+        "WAIT_TIMEOUT",
         "UNKNOWN",
     }
     assert all(category.name == category.value for category in FailureCategory)

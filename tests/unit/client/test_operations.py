@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from typing import Any
 
 import pytest
@@ -282,17 +283,33 @@ def test_a_path_without_a_gateway_says_what_to_set() -> None:
 
 def test_a_job_as_an_input_becomes_all_its_results() -> None:
     script = Script.of(
-        version(), ok({"Items": [IPFS, {"Type": "ipfs", "Params": {"CID": FOLDER}}]}), ok({"Items": [RAN]})
+        version(),
+        ok({"Job": job("Completed"), "Executions": {"Items": [RAN]}}),
+        ok({"Items": [IPFS, {"Type": "ipfs", "Params": {"CID": FOLDER}}]}),
+        ok({"Items": [RAN]}),
     )
     ready = script.run(operations().resolve_inputs([JobInput("j-1", None, "inputs")]))
     assert [one.source["Params"]["CID"] for one in ready] == [CID, FOLDER]
 
 
 def test_a_job_without_results_is_named() -> None:
-    script = Script.of(version(), ok({"Items": []}), ok({"Job": job("Running")}))
-    with pytest.raises(
-        ResultUnavailable, match=r"inputs\[1\]: job j-1 has no results to take as an input; it is Running"
-    ):
+    succeeded = ok({"Job": job("Completed"), "Executions": {"Items": [RAN]}})
+    script = Script.of(version(), succeeded, ok({"Items": []}))
+    with pytest.raises(ResultUnavailable, match=r"inputs\[1\]: job j-1 has no results to take as an input"):
+        script.run(operations().resolve_inputs([JobInput("j-1", None, "inputs[1]")]))
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("Running", "job j-1 is Running, so it has no results to take yet"),
+        ("Failed", "the results of a job that did not succeed are no input. Job j-1"),
+        ("Stopped", "the results of a job that did not succeed are no input. Job j-1"),
+    ],
+)
+def test_a_job_that_is_no_success_is_no_input_whatever_it_published(state: str, words: str) -> None:
+    script = Script.of(version(), ok({"Job": job(state), "Executions": {"Items": [RAN]}}))
+    with pytest.raises(ResultUnavailable, match=re.escape(f"inputs[1]: {words}")):
         script.run(operations().resolve_inputs([JobInput("j-1", None, "inputs[1]")]))
 
 

@@ -82,7 +82,7 @@ def test_a_total_limit_that_servers_refuse_is_refused(
 
 
 @pytest.mark.parametrize("name", ["queue", "execution", "total"])
-@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), timedelta(seconds=-1)])
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), timedelta(seconds=-1), "2s", True, {}])
 def test_a_limit_that_is_none_is_refused(docker: Make, name: str, value: Any) -> None:
     with pytest.raises(InvalidJobSpec, match=f"job_{name}_timeout: is .* must be a number of seconds"):
         limits(docker(), **{f"{name}_timeout": value})
