@@ -7,6 +7,7 @@ that their job had, not the whole of it. Rows are JSON texts beside the columns 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import sqlite3
 from collections import OrderedDict
@@ -49,6 +50,7 @@ CREATE TABLE IF NOT EXISTS history (
     event TEXT NOT NULL, PRIMARY KEY (job_id, seq));
 """
 _CACHED_SPECS = 256
+_LOCK = "node.lock"
 
 
 class NotFoundError(LookupError):
@@ -61,6 +63,32 @@ class AmbiguousError(LookupError):
 
 class NameTakenError(ValueError):
     """A job of that name exists in the namespace; the message is the server's."""
+
+
+class FolderInUseError(OSError):
+    """Another node keeps its records in the folder; the message names it."""
+
+
+@contextmanager
+def sole_use(folder: Path) -> Iterator[None]:
+    """Keep other nodes away from a folder, those of this process and of others.
+
+    The lock goes with the process however that ends; its file stays, since removing it would let two nodes lock two
+    files of one name.
+
+    :param folder: an existing folder.
+    :raises FolderInUseError: a node has it; :raises OSError: the folder cannot be written, or has no locks.
+    """
+    with (folder / _LOCK).open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FolderInUseError(f"another node serves from the data folder {folder}") from None
+        try:
+            yield
+        finally:
+            # Said aloud: a process forked meanwhile holds the open file, and with it the lock, as well.
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 class Store:
@@ -339,4 +367,4 @@ def _execution_record(execution: Execution) -> dict[str, Any]:
     }
 
 
-__all__ = ["AmbiguousError", "NameTakenError", "NotFoundError", "Store"]
+__all__ = ["AmbiguousError", "FolderInUseError", "NameTakenError", "NotFoundError", "Store", "sole_use"]
