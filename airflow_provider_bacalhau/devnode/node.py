@@ -33,9 +33,9 @@ from airflow_provider_bacalhau.devnode.routes.auth import AuthRoutes
 from airflow_provider_bacalhau.devnode.routes.errors import guard
 from airflow_provider_bacalhau.devnode.routes.orchestrator import OrchestratorRoutes
 from airflow_provider_bacalhau.devnode.routes.requester_first import first_guard
-from airflow_provider_bacalhau.devnode.routes.requester_parts import requester_parts
+from airflow_provider_bacalhau.devnode.routes.requester_parts import peer_key, requester_parts
 from airflow_provider_bacalhau.devnode.scheduler import SECOND, Settings
-from airflow_provider_bacalhau.devnode.store import Store, sole_use
+from airflow_provider_bacalhau.devnode.store import Store
 from airflow_provider_bacalhau.devnode.users import read_users
 
 _MINIMUM_CPU = 4.0
@@ -88,7 +88,7 @@ class NodeServer:
     async def start(self) -> None:
         """Serve.
 
-        :raises OSError: the port or the folder cannot be used, or another node uses it.
+        :raises OSError: the port or the folder cannot be used.
         """
         async with contextlib.AsyncExitStack() as stack:
             await self._start(stack)
@@ -105,7 +105,6 @@ class NodeServer:
         else:
             self.data_dir = Path.cwd() / self._wanted_dir
             self.data_dir.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(sole_use(self.data_dir))
         store = Store(self.data_dir / "node.sqlite", unique_names=self.emulation.unique_names)
         stack.callback(store.close)
         workshop = self._workshop(stack)
@@ -142,6 +141,8 @@ class NodeServer:
         new_id = generation.new_node_id if generation else lambda: f"n-{uuid.uuid4()}"
         ids = [store.meta(f"node-{number}", new_id) for number in range(self._count)]
         meta = {"bacalhau.org/requester.id": ids[0]}
+        if self.emulation.node_shape == "peer":
+            meta["bacalhau.org/requester.publicKey"] = peer_key(ids[0])
         if self.emulation.has_config:
             meta["bacalhau.org/orchestrator.id"] = ids[0]
             meta["bacalhau.org/server.instance.id"] = hashlib.sha256(ids[0].encode()).hexdigest()
@@ -260,7 +261,7 @@ class DevNode:
     def start(self) -> Self:
         """Start serving; done when it serves.
 
-        :raises OSError: the port or the folder cannot be used, or another node uses it.
+        :raises OSError: the port or the folder cannot be used.
         """
         self._thread.start()
         self._ready.wait()

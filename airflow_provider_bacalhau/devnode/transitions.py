@@ -29,6 +29,7 @@ NUMBERS = {
 
 _NEW, _ASKED, _ACCEPTED, _RUNS, _COMPLETED, _FAILED, _CANCELLED = 1, 2, 3, 5, 7, 8, 9
 _NO_EVENT = {"Message": "", "Topic": "", "Timestamp": "0001-01-01T00:00:00Z"}
+_PLACEMENT = re.compile(r"not enough nodes to run job\. requested: (\d+), available: \d+, suitable: (\d+)\.")
 _OUT_OF_TIME = {"Hint": "Increase the task timeout or allocate more resources"}
 _MODULE = re.compile(
     r"failed to load (entry|import) module \S+: (?:failed to compile module at \"[^\"]*\": )?(.*)", re.DOTALL
@@ -111,7 +112,18 @@ def _job_step(story: _Story, event: Event) -> None:
         comment = message if story.emulation.history_events else event.details["Reason"]
         story.add("", "Stopped", event.at, event, comment)
     else:
-        story.add("", "Failed", event.at, event, message)
+        story.add(
+            "", "Failed", event.at, event, message if story.emulation.history_events else _early_failure(story, message)
+        )
+
+
+def _early_failure(story: _Story, message: str) -> str:
+    """Why a job failed, as v1.1 says it: what its last execution says, or how many nodes were missing."""
+    failed = [e for e in story.executions.values() if e.state is ComputeState.FAILED]
+    if failed:
+        return failure_text(failed[-1].message, failed[-1])
+    match = _PLACEMENT.match(message)
+    return f"not enough nodes to run job. requested: {match[1]}, available: {match[2]}. " if match else message
 
 
 def _execution_step(story: _Story, item: HistoryItem, running: list[HistoryItem]) -> None:
@@ -153,6 +165,10 @@ def early_execution(shown: Mapping[str, Any], execution: Execution, emulation: E
         "ComputeState": _state(NUMBERS[state], message),
         "Revision": revision(execution),
     }
+    if not emulation.history_events:
+        changed["EvalID"] = ""
+        if state is ComputeState.CANCELLED:
+            changed["DesiredState"] = _state(int(execution.desired), "execution not needed due to job update")
     if state is not ComputeState.COMPLETED:
         changed |= {"PublishedResult": None, "RunOutput": None}
     return {key: changed.get(key, value) for key, value in shown.items() if key != "PartitionIndex"}

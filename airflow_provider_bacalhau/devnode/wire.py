@@ -28,7 +28,7 @@ def job_json(job: Job, emulation: Emulation = NEWEST) -> dict[str, Any]:
     return {
         "ID": job.id,
         **{key: job.spec[key] for key in _SPEC_KEYS},
-        "State": _state(job.state.value, job.message),
+        "State": _state(job.state.value, job.message if emulation.history_events else ""),
         "Version": job.version if emulation.unique_names else 0,
         "Revision": job.revision,
         "CreateTime": job.created,

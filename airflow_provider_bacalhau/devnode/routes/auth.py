@@ -22,6 +22,7 @@ from airflow_provider_bacalhau.devnode import godecode as go
 from airflow_provider_bacalhau.devnode.emulation import Emulation
 from airflow_provider_bacalhau.devnode.routes.errors import ApiError, json_response, unknown_route
 from airflow_provider_bacalhau.devnode.routes.orchestrator import read_body
+from airflow_provider_bacalhau.devnode.routes.requester_bodies import echo
 from airflow_provider_bacalhau.devnode.signatures import EnvelopeError, client_id_of, public_key
 
 _ROOT = "/api/v1/auth"
@@ -60,12 +61,16 @@ class AuthRoutes:
     def routes(self) -> list[web.AbstractRouteDef]:
         """All routes of this part."""
         if not self._emulation.has_auth:
-            return []
+            return [web.get(_ROOT, self._absent, allow_head=False)]
         return [
             web.get(_ROOT, self._methods, allow_head=False),
             web.get(_ROOT + "/{name}", self._method, allow_head=False),
             web.post(_ROOT + "/{name}", self._answer),
         ]
+
+    async def _absent(self, _: web.Request) -> web.Response:
+        """As v1.1.6: JSON under the name of text."""
+        return web.Response(body=echo("Not Found", 404).body, status=404, headers={"Content-Type": "text/plain"})
 
     async def _methods(self, _: web.Request) -> web.Response:
         methods = {_METHOD: self._challenge()} if self._offers_challenge else {}

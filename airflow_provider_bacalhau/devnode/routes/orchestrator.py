@@ -393,6 +393,7 @@ class OrchestratorRoutes:
         return what if self._emulation.named_lists else "Items"
 
     def _listed(self, what: str, items: list[dict[str, Any]], token: str = "") -> web.Response:
+        token = token if self._emulation.includes else ""  # v1.1 numbered its pages and gave no token
         return json_response({"NextToken": token, self._key(what): items})
 
     def _job(self, request: web.Request) -> Job:

@@ -30,6 +30,12 @@ _GONE = (
 _KEY_HEADER, _KEY_SIZE = b"\x08\x00\x12\xa6\x02", 294
 
 
+def peer_key(node_id: str) -> str:
+    """What nodes that are named by their libp2p id show as their public key."""
+    key = hashlib.shake_256(node_id.encode()).digest(_KEY_SIZE)
+    return base64.b64encode(_KEY_HEADER + key).decode()
+
+
 @dataclass(frozen=True, slots=True)
 class RequesterParts:
     """What to serve, to be added before the routes of newer APIs.
@@ -57,8 +63,7 @@ def requester_parts(
             file.flush()
             return unixfs.add_path(blocks, Path(file.name)).text
 
-    key = hashlib.shake_256(orchestrator.nodes[0].id.encode()).digest(_KEY_SIZE)
-    jobs = RequesterJobs(orchestrator, store, generation, base64.b64encode(_KEY_HEADER + key).decode())
+    jobs = RequesterJobs(orchestrator, store, generation, peer_key(orchestrator.nodes[0].id))
     handlers = RequesterRoutes(
         orchestrator, store, generation, oversubscription=emulation.oversubscription, jobs=jobs, pin=pin
     )

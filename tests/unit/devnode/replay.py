@@ -43,6 +43,7 @@ _UNSTABLE = [
 ]
 # Jobs that were watched until their time in the queue was over wait a tenth of it here.
 _HURRIED = re.compile(r'^{"label":"count 3')
+_NAMES_OF_NODES = (".NodeID", ".PeerInfo.ID")
 _ZERO_TIME = "0001-01-01T00:00:00Z"
 _MODULE = re.compile(r"\{\{(\w+\.wasm)\}\}")
 _OF_THE_MACHINE = {"MaxCapacity", "AvailableCapacity", "QueueCapacity", "MaxJobRequirements"}
@@ -200,6 +201,8 @@ class Replay:
         if place.endswith(".RunOutput.Stdout") and answered.startswith(recorded):
             return  # a real node may keep only the first write of a program
         self._meet(recorded, answered)
+        if place.endswith(_NAMES_OF_NODES):
+            self.ids.setdefault(recorded, answered)
         if _stable(self._here(recorded)) != _stable(answered):
             yield f"{place}: {_brief(self._here(recorded))}, {_brief(answered)}"
 
