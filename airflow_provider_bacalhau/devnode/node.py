@@ -35,7 +35,7 @@ from airflow_provider_bacalhau.devnode.routes.orchestrator import OrchestratorRo
 from airflow_provider_bacalhau.devnode.routes.requester_first import first_guard
 from airflow_provider_bacalhau.devnode.routes.requester_parts import peer_key, requester_parts
 from airflow_provider_bacalhau.devnode.scheduler import SECOND, Settings
-from airflow_provider_bacalhau.devnode.store import Store
+from airflow_provider_bacalhau.devnode.store import Store, sole_use
 from airflow_provider_bacalhau.devnode.users import read_users
 
 _MINIMUM_CPU = 4.0
@@ -88,7 +88,7 @@ class NodeServer:
     async def start(self) -> None:
         """Serve.
 
-        :raises OSError: the port or the folder cannot be used.
+        :raises OSError: the port or the folder cannot be used, or another node uses it.
         """
         async with contextlib.AsyncExitStack() as stack:
             await self._start(stack)
@@ -105,6 +105,7 @@ class NodeServer:
         else:
             self.data_dir = Path.cwd() / self._wanted_dir
             self.data_dir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(sole_use(self.data_dir))
         store = Store(self.data_dir / "node.sqlite", unique_names=self.emulation.unique_names)
         stack.callback(store.close)
         workshop = self._workshop(stack)
@@ -261,7 +262,7 @@ class DevNode:
     def start(self) -> Self:
         """Start serving; done when it serves.
 
-        :raises OSError: the port or the folder cannot be used.
+        :raises OSError: the port or the folder cannot be used, or another node uses it.
         """
         self._thread.start()
         self._ready.wait()
