@@ -19,8 +19,9 @@ from airflow_provider_bacalhau.client.auth import with_auth
 from airflow_provider_bacalhau.client.dialects.answers import unreachable
 from airflow_provider_bacalhau.client.dialects.dialect import Dialect
 from airflow_provider_bacalhau.client.effects import Operation, TransportError
-from airflow_provider_bacalhau.client.errors import ConfigurationError
+from airflow_provider_bacalhau.client.errors import ConfigurationError, InvalidJobSpec
 from airflow_provider_bacalhau.client.facts import StopOutcome
+from airflow_provider_bacalhau.client.naming import check_job_id
 from airflow_provider_bacalhau.client.operations import Operations
 from airflow_provider_bacalhau.client.retry import with_retry
 from airflow_provider_bacalhau.client.settings import ClientSettings, api_address
@@ -48,6 +49,36 @@ def _primitive(
         return await spoken(*args, **kwargs)
 
     return operation
+
+
+def _checked(
+    name: str, check: Callable[[object], None], operation: Callable[Concatenate[Operations, P], Operation[T]]
+) -> Callable[Concatenate[Operations, P], Operation[T]]:
+    """The operation, its first argument checked before anything is asked; ``name`` is what the user calls that."""
+
+    @functools.wraps(operation)
+    async def checked(operations: Operations, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        if args or name in kwargs:
+            check(args[0] if args else kwargs[name])
+        return await operation(operations, *args, **kwargs)
+
+    return checked
+
+
+def _of_job(operation: _Composed[P, T]) -> _Composed[P, T]:
+    return _checked("job_id", check_job_id, operation)
+
+
+def _of_spec(operation: _Composed[P, T]) -> _Composed[P, T]:
+    return _checked("spec", _check_spec, operation)
+
+
+def _check_spec(spec: object) -> None:
+    if not hasattr(spec, "to_wire"):
+        raise InvalidJobSpec(
+            f"A client submits a JobSpec, not {type(spec).__name__}.",
+            hint="Read it first: client.submit(read_job_spec(...)), from airflow_provider_bacalhau.client.spec.",
+        )
 
 
 def _sync(operation: _Composed[P, T]) -> Callable[Concatenate[BacalhauClient, P], T]:
@@ -130,24 +161,24 @@ class BacalhauClient:
     ) -> None:
         self.close()
 
-    submit = _sync(_primitive(Dialect.submit))
-    get = _sync(_primitive(Dialect.get))
+    submit = _sync(_of_spec(_primitive(Dialect.submit)))
+    get = _sync(_of_job(_primitive(Dialect.get)))
     list = _sync(_primitive(Dialect.list))
-    stop = _sync(_primitive(Dialect.stop))
-    executions = _sync(_primitive(Dialect.executions))
-    history = _sync(_primitive(Dialect.history))
-    results = _sync(_primitive(Dialect.results))
+    stop = _sync(_of_job(_primitive(Dialect.stop)))
+    executions = _sync(_of_job(_primitive(Dialect.executions)))
+    history = _sync(_of_job(_primitive(Dialect.history)))
+    results = _sync(_of_job(_primitive(Dialect.results)))
     alive = _sync(_primitive(Dialect.alive))
     node = _sync(_primitive(Dialect.node))
     nodes = _sync(_primitive(Dialect.nodes))
     version = _sync(Operations.version)
     greet = _sync(Operations.greet)
-    submit_once = _sync(Operations.submit_once)
-    wait = _sync(Operations.wait)
-    outcome = _sync(Operations.outcome)
-    references = _sync(Operations.references)
+    submit_once = _sync(_of_spec(Operations.submit_once))
+    wait = _sync(_of_job(Operations.wait))
+    outcome = _sync(_of_job(Operations.outcome))
+    references = _sync(_of_job(Operations.references))
     result_url = _sync(Operations.result_url)
-    result_texts = _sync(Operations.result_texts)
+    result_texts = _sync(_of_job(Operations.result_texts))
     resolve_inputs = _sync(Operations.resolve_inputs)
 
 
@@ -212,30 +243,35 @@ class AsyncBacalhauClient:
     ) -> None:
         await self.close()
 
-    submit = _async(_primitive(Dialect.submit))
-    get = _async(_primitive(Dialect.get))
+    submit = _async(_of_spec(_primitive(Dialect.submit)))
+    get = _async(_of_job(_primitive(Dialect.get)))
     list = _async(_primitive(Dialect.list))
-    stop = _async(_primitive(Dialect.stop))
-    executions = _async(_primitive(Dialect.executions))
-    history = _async(_primitive(Dialect.history))
-    results = _async(_primitive(Dialect.results))
+    stop = _async(_of_job(_primitive(Dialect.stop)))
+    executions = _async(_of_job(_primitive(Dialect.executions)))
+    history = _async(_of_job(_primitive(Dialect.history)))
+    results = _async(_of_job(_primitive(Dialect.results)))
     alive = _async(_primitive(Dialect.alive))
     node = _async(_primitive(Dialect.node))
     nodes = _async(_primitive(Dialect.nodes))
     version = _async(Operations.version)
     greet = _async(Operations.greet)
-    submit_once = _async(Operations.submit_once)
-    wait = _async(Operations.wait)
-    outcome = _async(Operations.outcome)
-    references = _async(Operations.references)
+    submit_once = _async(_of_spec(Operations.submit_once))
+    wait = _async(_of_job(Operations.wait))
+    outcome = _async(_of_job(Operations.outcome))
+    references = _async(_of_job(Operations.references))
     result_url = _async(Operations.result_url)
-    result_texts = _async(Operations.result_texts)
+    result_texts = _async(_of_job(Operations.result_texts))
     resolve_inputs = _async(Operations.resolve_inputs)
 
 
 def _settings(server: ClientSettings | str) -> ClientSettings:
     if isinstance(server, ClientSettings):
         return server
+    if not isinstance(server, str):
+        raise ConfigurationError(
+            f"A client takes ClientSettings or an address, not {type(server).__name__}.",
+            hint="Give a URL such as http://127.0.0.1:1234.",
+        )
     if "://" not in server:
         raise ConfigurationError(f"Not an address: {server!r}.", hint="Give a URL such as http://127.0.0.1:1234.")
     return ClientSettings(api_address(server))

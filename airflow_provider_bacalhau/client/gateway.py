@@ -101,7 +101,7 @@ class Gateway:
                     hint="Give its CID to the next job instead, or download it.",
                 ) from None
             raise Unreachable(
-                f"No answer from the IPFS gateway: {error}.",
+                f"No answer from the IPFS gateway at {urlsplit(request.target).netloc}: {error.failure.value}.",
                 hint="Check ipfs_gateway on the connection.",
                 method=request.method,
                 path=request.path,

@@ -11,11 +11,24 @@ import hashlib
 import json
 import re
 
+from airflow_provider_bacalhau.client.errors import InvalidJobSpec
+
 LONGEST_NAME = 63
 """Longest DNS label; job names are not limited by servers, but end up in labels, paths and folder names."""
 
 _HASH_LENGTH = 16
 _UNFIT = re.compile(r"[^a-z0-9]+")
+
+
+def check_job_id(value: object) -> None:
+    """Refuse what cannot be a job's id, before anything is asked.
+
+    :raises InvalidJobSpec: for nothing, for ``None`` as a template renders it, and for what is no text.
+    """
+    if value is None or (isinstance(value, str) and value.strip() in {"", "None"}):
+        raise InvalidJobSpec("job_id is empty: the task that should have given it pushed nothing.")
+    if not isinstance(value, str):
+        raise InvalidJobSpec(f"must be the text of a job's id, not {type(value).__name__}.", place="job_id")
 
 
 def job_name(readable: str, *identity: str | int) -> str:

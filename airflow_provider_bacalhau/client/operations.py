@@ -331,6 +331,11 @@ class Operations:
 
     async def _recorded_text(self, reference: ResultReference, path: str) -> ResultText:
         if path not in {"stdout", "stderr"}:
+            if reference.cid:
+                raise ResultUnavailable(
+                    f"{path} of an IPFS result cannot be read without a gateway.",
+                    hint="Set ipfs_gateway on the connection.",
+                )
             raise ResultUnavailable(
                 f"{path} of a result of type {reference.type} cannot be read from here.",
                 hint="Publish to IPFS and set ipfs_gateway on the connection, or read 'stdout' instead.",

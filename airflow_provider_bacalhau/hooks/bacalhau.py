@@ -16,6 +16,7 @@ from airflow_provider_bacalhau.hooks.settings import ConnectionSettings, environ
 
 if TYPE_CHECKING:
     from airflow_provider_bacalhau.client import AsyncBacalhauClient, BacalhauClient
+    from airflow_provider_bacalhau.client.operations import Greeting
 
 DEFAULT_CONN_ID = "bacalhau_default"
 
@@ -62,9 +63,12 @@ class BacalhauHook(BaseHook):
         :raises ConfigurationError: when it is not defined, or its fields make no sense.
         """
         if self._settings is None:
+            # Not within the handlers: what is raised there would drag the look-up's own traceback along.
             try:
                 connection = self.get_connection(self.bacalhau_conn_id)
             except AirflowNotFoundException:
+                connection = None
+            if connection is None:
                 self._settings = self._settings_without_connection()
             else:
                 self._settings = read_connection(connection, connection.extra_dejson)
@@ -94,6 +98,8 @@ class BacalhauHook(BaseHook):
             try:
                 connection = await get_async_connection(self.bacalhau_conn_id, hook=self)
             except AirflowNotFoundException:
+                connection = None
+            if connection is None:
                 self._settings = self._settings_without_connection()
             else:
                 self._settings = read_connection(connection, await get_async_extra_dejson(connection))
@@ -120,16 +126,17 @@ class BacalhauHook(BaseHook):
                 greeting = transport.run(with_auth(operations.greet(), operations.auth))
         except BacalhauError as error:
             return False, str(error)
-        if greeting.nodes is None:
-            return True, f"Bacalhau {greeting.version} takes these credentials; its nodes they may not see."
-        if not greeting.nodes:
-            return True, f"Bacalhau {greeting.version} answers, but no compute node is connected: jobs will not run."
-        nodes = f"{len(greeting.nodes)} compute node{'s' if len(greeting.nodes) > 1 else ''}"
-        return True, f"Bacalhau {greeting.version}, {nodes} connected, engines: {', '.join(greeting.engines)}."
+        return True, " ".join((_told(greeting), *self.settings.unknown_fields()))
 
     def _settings_without_connection(self) -> ConnectionSettings:
         from airflow_provider_bacalhau.client.errors import ConfigurationError
 
+        variable = f"AIRFLOW_CONN_{self.bacalhau_conn_id.upper()}"
+        if os.environ.get(variable):  # Airflow takes what it cannot read for nothing
+            raise ConfigurationError(
+                f"The connection {self.bacalhau_conn_id!r} is defined by {variable} but cannot be read.",
+                hint="It has to be a JSON object or a URI, its port a whole number.",
+            )
         host = os.environ.get("BACALHAU_API_HOST", "")
         is_default = self.bacalhau_conn_id == self.default_conn_name
         if not (is_default and host):
@@ -139,3 +146,13 @@ class BacalhauHook(BaseHook):
                 hint=f"Define it (type bacalhau, host and port of the API){other_way}.",
             )
         return environment_settings(os.environ)
+
+
+def _told(greeting: Greeting) -> str:
+    """What a server says of itself, in a sentence."""
+    if greeting.nodes is None:
+        return f"Bacalhau {greeting.version} takes these credentials; its nodes they may not see."
+    if not greeting.nodes:
+        return f"Bacalhau {greeting.version} answers, but no compute node is connected: jobs will not run."
+    nodes = f"{len(greeting.nodes)} compute node{'s' if len(greeting.nodes) > 1 else ''}"
+    return f"Bacalhau {greeting.version}, {nodes} connected, engines: {', '.join(greeting.engines)}."

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
     from airflow_provider_bacalhau.client import ClientSettings
+
+EXTRA_FIELDS = (
+    "use_tls",
+    "verify",
+    "ca_file",
+    "client_cert",
+    "client_key",
+    "timeout",
+    "ipfs_gateway",
+    "api",
+    "auth",
+    "private_key",
+    "private_key_passphrase",
+    "key_file",
+    "namespace",
+    "web_ui_url",
+)
+"""What a connection's ``extra`` may hold."""
 
 APIS = ("auto", "orchestrator", "requester")
 
@@ -35,11 +54,19 @@ class ConnectionSettings:
     :param client: where the network is, how to reach it and what to say there.
     :param namespace: namespace of jobs that name none themselves.
     :param web_ui_url: address of the network's web pages; empty when it has none.
+    :param unknown: names in the connection's ``extra`` that mean nothing here.
     """
 
     client: ClientSettings
     namespace: str = ""
     web_ui_url: str = ""
+    unknown: tuple[str, ...] = ()
+
+    def unknown_fields(self) -> Iterator[str]:
+        """A warning of each name in ``extra`` that means nothing here, with the one that may be meant."""
+        for name in self.unknown:
+            near = get_close_matches(name.lower(), EXTRA_FIELDS, n=1, cutoff=0.6)
+            yield f"Its extra has {name[:60]!r}, which means nothing" + (f": is it {near[0]}?" if near else ".")
 
     def job_url(self, job_id: str) -> str:
         """Where a person can look at a job: its page on the web UI, else its JSON on the API."""
@@ -77,7 +104,8 @@ def read_connection(connection: Connection, extra: Mapping[str, Any]) -> Connect
         key_file=said.text("key_file"),
         on_secret=mask,
     )
-    return ConnectionSettings(client, said.text("namespace"), said.url("web_ui_url"))
+    unknown = tuple(str(name) for name in extra if name not in EXTRA_FIELDS)
+    return ConnectionSettings(client, said.text("namespace"), said.url("web_ui_url"), unknown)
 
 
 def environment_settings(variables: Mapping[str, str]) -> ConnectionSettings:

@@ -60,6 +60,22 @@ class TestConnections:
         with pytest.raises(ConfigurationError, match="BACALHAU_API_PORT has to be a whole number"):
             BacalhauHook().get_conn()
 
+    @pytest.mark.parametrize("ask", ["sync", "async"])
+    @pytest.mark.parametrize("broken", ['{"conn_type": ', '{"conn_type": "bacalhau", "host": "node", "port": "abc"}'])
+    def test_that_cannot_be_read_are_not_said_to_be_undefined(
+        self, airflow_database: None, monkeypatch: pytest.MonkeyPatch, ask: str, broken: str
+    ) -> None:
+        monkeypatch.setenv("BACALHAU_API_HOST", "elsewhere")
+        monkeypatch.setenv("AIRFLOW_CONN_BACALHAU_DEFAULT", broken)
+        hook = BacalhauHook()
+        with pytest.raises(ConfigurationError, match="is defined by AIRFLOW_CONN_BACALHAU_DEFAULT but cannot be read"):
+            hook.get_conn() if ask == "sync" else asyncio.run(hook.get_async_conn())
+
+    def test_that_are_not_defined_bring_no_traceback_of_the_look_up(self, airflow_database: None) -> None:
+        with pytest.raises(ConfigurationError) as caught:
+            BacalhauHook("another").get_conn()
+        assert caught.value.__context__ is None
+
     def test_may_be_written_as_a_uri(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(
             "AIRFLOW_CONN_BACALHAU_DEFAULT", "bacalhau://node:1235/?use_tls=true&verify=false&namespace=team&timeout=5"
@@ -95,6 +111,15 @@ class TestTestConnection:
         assert BacalhauHook().test_connection() == (
             True,
             "Bacalhau v1.9.3, 1 compute node connected, engines: wasm.",
+        )
+
+    def test_warns_of_fields_that_mean_nothing(self, network: Network, connect: Connect) -> None:
+        connect(network.url, extra={"ipfs_gatway": "http://127.0.0.1:8080", "colour": "red"})
+        good, message = BacalhauHook().test_connection()
+        assert good
+        assert message.endswith(
+            "engines: wasm. Its extra has 'ipfs_gatway', which means nothing: is it ipfs_gateway?"
+            " Its extra has 'colour', which means nothing."
         )
 
     def test_warns_of_a_network_without_compute_nodes(self, serve: Serve, connect: Connect) -> None:
@@ -139,6 +164,7 @@ class TestTestConnection:
         good, message = BacalhauHook().test_connection()
         assert not good
         assert "TLS" in message
+        assert "say http:// or leave use_tls out" in message
 
     def test_gives_up_on_a_silent_server(self, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("airflow_provider_bacalhau.hooks.bacalhau._TEST_SECONDS", 0.3)

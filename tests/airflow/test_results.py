@@ -145,3 +145,25 @@ def test_a_name_stands_for_a_job_of_its_namespace(network: Network) -> None:
     assert run_task(stop(name, namespace="team")).value == "already completed"
     assert run_task(results(name, namespace="team")).xcoms["bacalhau_job_id"] == job_id
     assert run_task(stop(name)).error
+
+
+@pytest.mark.parametrize("nothing", [None, "None", ""])
+@pytest.mark.parametrize("task", [results, stop])
+def test_a_job_id_that_nobody_pushed_is_a_final_error(network: Network, task: Any, nothing: str | None) -> None:
+    ran = run_task(task(nothing))
+    assert isinstance(ran.error, AirflowFailException)
+    assert "job_id is empty: the task that should have given it pushed nothing" in str(ran.error)
+
+
+def test_a_file_of_an_ipfs_result_needs_a_gateway_and_nothing_else(network: Network, connect: Connect) -> None:
+    job_id = ended(network, counts("three small words", publisher="ipfs"))
+    connect(network.url)
+    error = run_task(results(job_id, read="outputs/count.txt")).error
+    assert str(error).endswith("cannot be read without a gateway. Set ipfs_gateway on the connection.")
+
+
+def test_a_gateway_that_is_away_is_named(network: Network, connect: Connect, unused_port: int, impatient: None) -> None:
+    job_id = ended(network, counts("three small words", publisher="ipfs"))
+    connect(network.url, extra={"ipfs_gateway": f"http://127.0.0.1:{unused_port}"})
+    error = run_task(results(job_id, read="outputs/count.txt")).error
+    assert f"No answer from the IPFS gateway at 127.0.0.1:{unused_port}: no connection" in str(error)

@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_bacalhau.client.errors import ConfigurationError
 from airflow_provider_bacalhau.hooks.bacalhau import ConnectionSettings, read_connection
+from airflow_provider_bacalhau.hooks.settings import EXTRA_FIELDS
 
 
 def read(host: str | None = "node", port: int | None = None, **extra: Any) -> ConnectionSettings:
@@ -87,3 +88,11 @@ def test_what_makes_no_sense_names_the_field(fields: dict[str, Any], words: str)
 def test_a_job_is_looked_at_on_the_web_ui_or_else_on_the_api() -> None:
     assert read(web_ui_url="http://ui:8438").job_url("j-1") == "http://ui:8438/jobs?id=j-1"
     assert read().job_url("j-1") == "http://node:1234/api/v1/orchestrator/jobs/j-1"
+
+
+def test_every_field_that_is_read_is_a_known_one() -> None:
+    from airflow_provider_bacalhau.provider_info import get_provider_info
+
+    [connection_type] = get_provider_info()["connection-types"]
+    assert set(EXTRA_FIELDS) == set(connection_type["conn-fields"])
+    assert read(**dict.fromkeys(EXTRA_FIELDS)).unknown == ()

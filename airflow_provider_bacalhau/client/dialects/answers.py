@@ -48,9 +48,15 @@ def unreachable(request: Request, error: TransportError) -> BacalhauError:
             method=request.method,
             path=request.path,
         )
+    hint = "Check host, port and TLS settings of the connection, and that the server is up."
+    if error.failure is Failure.TLS:
+        hint = (
+            "If the server speaks plain HTTP, say http:// or leave use_tls out; otherwise check its certificate, and "
+            "ca_file and verify of the connection."
+        )
     return Unreachable(
         f"No answer from the Bacalhau server: {error}.",
-        hint="Check host, port and TLS settings of the connection, and that the server is up.",
+        hint=hint,
         method=request.method,
         path=request.path,
     )

@@ -91,6 +91,7 @@ def docker_job(
     :param working_directory: absolute path in the container.
     :param options: see :class:`JobOptions`.
     """
+    _check_options("docker_job", options, ("image", "command", "entrypoint", "working_directory"))
     if isinstance(command, str):
         if entrypoint is not None:
             raise ValueError("A command in one text is run by /bin/sh; give a list of arguments with an entrypoint.")
@@ -126,12 +127,25 @@ def wasm_job(
     :param imports: input sources of modules that the module imports.
     :param options: see :class:`JobOptions`.
     """
+    _check_options("wasm_job", options, ("module", "args", "entrypoint", "imports"))
     entry = _input_source(module)
     params: Spec = {"EntryModule": entry["Target"], "Entrypoint": entrypoint, "Parameters": list(args)}
     if imports:
         params["ImportModules"] = [source["Target"] for source in imports]
     options["inputs"] = [entry, *imports, *options.get("inputs", ())]
     return _job({"Type": "wasm", "Params": params}, **options)
+
+
+def _check_options(builder: str, options: Mapping[str, Any], own: Sequence[str]) -> None:
+    """Refuse what the builder does not take, as Python would, but by the name that the user called."""
+    known = (*own, *JobOptions.__annotations__)
+    for name in options:
+        if name not in known:
+            import difflib
+
+            near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
+            hint = f" Did you mean {near[0]!r}?" if near else f" It takes {', '.join(known)}."
+            raise TypeError(f"{builder}() got an unexpected argument {name!r}.{hint}")
 
 
 def _input_source(module: str | Mapping[str, Any]) -> Spec:

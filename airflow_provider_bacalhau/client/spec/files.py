@@ -20,14 +20,14 @@ MAX_BYTES = 7_000_000
 
 
 @overload
-def embed_local_files(value: JobSpec, *, base: Path, place: str = "") -> JobSpec: ...
+def embed_local_files(value: JobSpec, *, base: Path | str, place: str = "") -> JobSpec: ...
 
 
 @overload
-def embed_local_files(value: Any, *, base: Path, place: str = "") -> Any: ...
+def embed_local_files(value: Any, *, base: Path | str, place: str = "") -> Any: ...
 
 
-def embed_local_files(value: Any, *, base: Path, place: str = "") -> Any:
+def embed_local_files(value: Any, *, base: Path | str, place: str = "") -> Any:
     """The value with every :func:`local_file` in it replaced by an inline source with the file's bytes.
 
     :param value: a job specification, or plain values: what a user gave as specification or as inputs.
@@ -48,8 +48,8 @@ def embed_local_files(value: Any, *, base: Path, place: str = "") -> Any:
 class _Reader:
     """Reads files until together they are too large."""
 
-    def __init__(self, base: Path) -> None:
-        self.base = base
+    def __init__(self, base: Path | str) -> None:
+        self.base = Path(base)
         self.left = MAX_BYTES
 
     def embed(self, value: Any, place: str, depth: int = 0) -> Any:
@@ -71,6 +71,12 @@ class _Reader:
     def read(self, path: str, place: str) -> dict[str, Any]:
         file = self.base / path
         try:
+            if file.is_dir():
+                raise InvalidJobSpec(
+                    f"{path!r} in the folder {self.base} is a folder, and only files travel with a job.",
+                    place=place,
+                    hint="Name each file in it, or pack them into one archive.",
+                )
             if not file.is_file():
                 raise InvalidJobSpec(
                     f"There is no file {path!r} in the folder {self.base}.",
@@ -80,7 +86,7 @@ class _Reader:
             with file.open("rb") as stream:
                 data = stream.read(self.left + 1)
         except OSError as error:
-            raise InvalidJobSpec(f"The file {path!r} cannot be read: {error.strerror}.", place=place) from error
+            raise InvalidJobSpec(f"The file {path!r} cannot be read: {error.strerror}.", place=place) from None
         self.left -= len(data)
         if self.left < 0:
             raise InvalidJobSpec(

@@ -19,7 +19,7 @@ from airflow_provider_bacalhau.client.spec.problems import refusal
 from airflow_provider_bacalhau.client.spec.text import load_text, plain
 
 
-def read_job_spec(value: Mapping[str, Any] | str, *, base: Path | None = None) -> JobSpec:
+def read_job_spec(value: Mapping[str, Any] | str, *, base: Path | str | None = None) -> JobSpec:
     """Reads and checks a job specification.
 
     :param value: a mapping, or YAML or JSON text; keys in any case, with or without the outer ``Job:``. It may also be

@@ -20,6 +20,7 @@ from airflow_provider_bacalhau.client.effects import Once, Operation, Request, R
 from airflow_provider_bacalhau.client.errors import (
     BacalhauError,
     ConfigurationError,
+    InvalidJobSpec,
     NotFound,
     ServerUnavailable,
     SubmissionUnclear,
@@ -476,3 +477,30 @@ def test_recordings_hold_nothing_of_the_machine_they_were_made_on() -> None:
     for path in RECORDINGS.glob("*"):
         with contextlib.suppress(UnicodeDecodeError):
             assert "/work" not in path.read_text()
+
+
+NOWHERE = "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize("ask", [ask_sync, ask_async])
+@pytest.mark.parametrize("name", ["get", "wait", "executions", "history", "results", "outcome", "references"])
+def test_a_missing_job_id_is_refused_before_anything_is_asked(ask: Callable[..., Any], name: str) -> None:
+    for nothing in (None, "", "None"):
+        with pytest.raises(InvalidJobSpec, match="job_id is empty"):
+            ask(NOWHERE, name, nothing)
+        with pytest.raises(InvalidJobSpec, match="job_id is empty"):
+            ask(NOWHERE, name, job_id=nothing)
+
+
+@pytest.mark.parametrize("ask", [ask_sync, ask_async])
+@pytest.mark.parametrize("name", ["submit", "submit_once"])
+@pytest.mark.parametrize("spec", [{"Type": "batch"}, "Type: batch", None])
+def test_a_specification_that_was_not_read_is_refused(ask: Callable[..., Any], name: str, spec: object) -> None:
+    with pytest.raises(InvalidJobSpec, match="read_job_spec"):
+        ask(NOWHERE, name, spec)
+
+
+@pytest.mark.parametrize("client", [BacalhauClient, AsyncBacalhauClient])
+def test_a_client_of_no_address_is_refused(client: Callable[[Any], object]) -> None:
+    with pytest.raises(ConfigurationError, match="not NoneType"):
+        client(None)

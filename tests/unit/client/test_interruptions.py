@@ -55,7 +55,12 @@ def serve(request: Request) -> Response:
         "/api/v1/orchestrator/jobs/j-1/executions": {"Items": [RAN]},
         "/api/v1/orchestrator/jobs/j-2/executions": {"Items": [RAN]},
         "/api/v1/orchestrator/jobs/j-1/history": {"Items": []},
-        "/api/v1/orchestrator/jobs/j-1": {"Job": job(), "JobID": "j-1", "EvaluationID": "e"},
+        "/api/v1/orchestrator/jobs/j-1": {
+            "Job": job(),
+            "Executions": {"Items": [RAN]},
+            "JobID": "j-1",
+            "EvaluationID": "e",
+        },
         "/api/v1/orchestrator/jobs": {"Items": [job()], "JobID": "j-1"},
     }
     return ok(found[path])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_bacalhau.client.naming import LONGEST_NAME, job_name
+from airflow_provider_bacalhau.client.errors import InvalidJobSpec
+from airflow_provider_bacalhau.client.naming import LONGEST_NAME, check_job_id, job_name
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 IDENTITY = st.lists(st.text() | st.integers(), min_size=1, max_size=8)
@@ -42,3 +44,15 @@ def test_names_are_pinned_for_a_changed_one_would_submit_running_jobs_again() ->
     assert job_name("j", "x") == "job-j-cd65ea2c2ad99e94"
     assert job_name("", "x") == "job-cd65ea2c2ad99e94"
     assert job_name("x" * 100, "x") == f"{'x' * 46}-cd65ea2c2ad99e94"
+
+
+@pytest.mark.parametrize("nothing", [None, "", " ", "None"])
+def test_a_job_id_that_nobody_pushed_is_refused(nothing: object) -> None:
+    with pytest.raises(InvalidJobSpec, match="job_id is empty: the task that should have given it pushed nothing"):
+        check_job_id(nothing)
+
+
+def test_a_job_id_is_text() -> None:
+    check_job_id("j-1")
+    with pytest.raises(InvalidJobSpec, match="job_id: must be the text of a job's id, not list"):
+        check_job_id(["j-1"])

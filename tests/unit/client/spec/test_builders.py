@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -183,3 +185,19 @@ def test_a_dag_file_can_write_jobs_without_importing_pydantic() -> None:
 def test_the_short_spelling_becomes_a_job_that_can_be_sent(workloads: Path) -> None:
     spec = read_job_spec(wasm_job(local_file("wc.wasm"), ["/inputs"]), base=workloads)
     assert spec.to_wire()["Tasks"][0]["InputSources"][0]["Source"]["Params"]["URL"].startswith("data:application/wasm;")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: docker_job("alpine", publsher="ipfs"),
+            "docker_job() got an unexpected argument 'publsher'. Did you mean",
+        ),
+        (lambda: wasm_job("ipfs://Qm", arg=["x"]), "wasm_job() got an unexpected argument 'arg'. Did you mean 'args'?"),
+        (lambda: docker_job("alpine", colour="red"), "'colour'. It takes image, command,"),
+    ],
+)
+def test_an_unknown_argument_is_named_with_the_nearest(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(message)):
+        call()

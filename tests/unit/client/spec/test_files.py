@@ -107,10 +107,16 @@ def test_a_file_that_is_not_there_is_named_with_its_place_and_folder(tmp_path: P
         embed_local_files(["x", local_file("no", "/no")], base=tmp_path, place="inputs")
 
 
-@pytest.mark.parametrize("path", [".", "folder", "/dev/zero"])
+@pytest.mark.parametrize("path", ["nowhere", "/dev/zero"])
 def test_what_is_no_file_is_refused(tmp_path: Path, path: str) -> None:
-    (tmp_path / "folder").mkdir()
     with pytest.raises(InvalidJobSpec, match="There is no file"):
+        embed_local_files(local_file(path), base=tmp_path)
+
+
+@pytest.mark.parametrize("path", [".", "folder"])
+def test_a_folder_is_said_to_be_one(tmp_path: Path, path: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InvalidJobSpec, match=f"'{path}' .*is a folder, and only files travel with a job"):
         embed_local_files(local_file(path), base=tmp_path)
 
 
@@ -128,3 +134,9 @@ def test_a_file_is_an_input(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"a")
     (one,) = parse_inputs(embed_local_files([local_file("a.txt", "/inputs/a.txt")], base=tmp_path))
     assert (one.target, one.source) == ("/inputs/a.txt", inline(b"a"))  # type: ignore[union-attr]
+
+
+def test_the_folder_may_be_given_as_text(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("one")
+    embedded = embed_local_files(local_file("words.txt"), base=str(tmp_path))
+    assert embedded == embed_local_files(local_file("words.txt"), base=tmp_path)
