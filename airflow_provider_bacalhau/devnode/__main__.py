@@ -17,6 +17,8 @@ from typing import Any
 from airflow_provider_bacalhau.devnode import MISSING_EXTRA
 
 _EXIT_SECONDS = 0.8
+# Options that are not called as the settings are.
+_OPTIONS = {"allow_local_paths": "--allow-local-path"}
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -104,8 +106,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if importlib.util.find_spec("wasmtime") is None:
         print(MISSING_EXTRA, file=sys.stderr)  # noqa: T201 - a command line
         return 2
+    from airflow_provider_bacalhau.devnode.node import SettingError
+
     try:
         asyncio.run(serve(options))
+    except SettingError as error:
+        option = _OPTIONS.get(error.setting) or "--" + error.setting.replace("_", "-")
+        print(f"devnode: {option} {error.complaint}", file=sys.stderr)  # noqa: T201 - a command line
+        return 2
     except (ValueError, OSError) as error:
         print(f"devnode: {error}", file=sys.stderr)  # noqa: T201 - a command line
         return 2

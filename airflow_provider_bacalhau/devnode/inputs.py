@@ -74,11 +74,12 @@ class Inputs:
     """The kinds of inputs of one node.
 
     :param allowed_paths: globs of host paths that jobs may read; with ``:rw`` at the end they may write, too.
+    :raises ValueError: a glob that is not absolute.
     """
 
     def __init__(self, blocks: BlockStore, allowed_paths: Sequence[str] = ()) -> None:
         self._blocks = blocks
-        self._allowed = [_allowed_path(text) for text in allowed_paths]
+        self._allowed = [read_allowed_path(text) for text in allowed_paths]
 
     def measure(self, source: Mapping[str, Any]) -> None:
         """Look whether an input can be had.
@@ -192,11 +193,17 @@ def _kind_and_params(source: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return spec["Type"].casefold(), {key.casefold(): value for key, value in (spec.get("Params") or {}).items()}
 
 
-def _allowed_path(text: str) -> tuple[str, bool]:
+def read_allowed_path(text: str) -> tuple[str, bool]:
+    """The glob of an allowed host path, and whether jobs may write there.
+
+    :raises ValueError: a glob that is not absolute. It would allow nothing: jobs name host paths from the root on.
+    """
     path, colon, mode = text.rpartition(":")
-    if colon and mode in {"ro", "rw"}:
-        return path, mode == "rw"
-    return text, False
+    has_mode = bool(colon) and mode in {"ro", "rw"}
+    glob = path if has_mode else text
+    if not glob.startswith("/"):
+        raise ValueError(f"takes absolute paths, not {text!r}")
+    return glob, has_mode and mode == "rw"
 
 
 def _path_matches(text: str, glob: str) -> bool:

@@ -10,11 +10,11 @@ import shutil
 import tempfile
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 from aiohttp import web
 
@@ -24,7 +24,7 @@ from airflow_provider_bacalhau.devnode.emulation import Emulation, emulation
 from airflow_provider_bacalhau.devnode.engine import WasmEngine
 from airflow_provider_bacalhau.devnode.gateway import Archives, Gateway, drop_extra_headers
 from airflow_provider_bacalhau.devnode.generations import GENERATIONS
-from airflow_provider_bacalhau.devnode.inputs import Inputs
+from airflow_provider_bacalhau.devnode.inputs import Inputs, read_allowed_path
 from airflow_provider_bacalhau.devnode.orchestrator import Orchestrator
 from airflow_provider_bacalhau.devnode.publishers import Publishers
 from airflow_provider_bacalhau.devnode.resources import Resources
@@ -43,6 +43,20 @@ _SHARE = 0.8
 _SCANNERS = 4
 _RUNNERS = 256
 _ADDRESS = "127.0.0.1"
+_LAST_PORT = 65535
+
+
+class SettingError(ValueError):
+    """A setting that a node cannot have. The message begins with its name.
+
+    :param setting: the keyword argument.
+    :param complaint: the sentence that goes on from there.
+    """
+
+    def __init__(self, setting: str, complaint: str) -> None:
+        super().__init__(f"{setting} {complaint}")
+        self.setting = setting
+        self.complaint = complaint
 
 
 class NodeServer:
@@ -53,6 +67,8 @@ class NodeServer:
     :param queue_backoff: seconds between two looks at a queued job.
     :param allow_local_paths: globs of host paths that jobs may read, with ``:rw`` at the end also write.
     :param users: see :class:`DevNode`.
+    :raises SettingError: a setting that cannot be; :raises ValueError: a version that cannot be emulated, or users that
+        it cannot have.
     """
 
     def __init__(
@@ -66,21 +82,16 @@ class NodeServer:
         allow_local_paths: Sequence[str] = (),
         users: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        if nodes < 1:
-            raise ValueError("a network has at least one compute node")
-        if queue_backoff <= 0:
-            raise ValueError("queue_backoff is a positive number of seconds")
         self.emulation: Emulation = emulation(emulate)
-        self._port = port
-        self._count = nodes
-        self._queue_backoff = queue_backoff
-        self._allowed = list(allow_local_paths)
+        self._port = _check_port(port)
+        self._count = _check_nodes(nodes)
+        self._queue_backoff = _check_seconds("queue_backoff", queue_backoff)
+        self._allowed = _check_allowed(allow_local_paths)
         self._users_shown = list(users)
         self._users = read_users(users)
         if users and not self.emulation.users:
             raise ValueError(f"{emulate} has no built-in users")
-        self._temporary = data_dir is None
-        self._wanted_dir = data_dir
+        self._wanted_dir = None if data_dir is None else _check_folder(data_dir)
         self._closing = contextlib.AsyncExitStack()
         self.data_dir = Path()
         self.url = ""
@@ -215,7 +226,7 @@ class DevNode:
         with ``:rw`` at the end also write.
     :param users: who may do what, as the server's ``API.Auth.Users`` words it (v1.7.0 and v1.9.3); without any,
         everybody may do everything.
-    :raises ValueError: a version that cannot be emulated, or no compute node.
+    :raises ValueError: a setting that a node cannot have, named in the message.
     """
 
     def __init__(
@@ -299,6 +310,48 @@ class DevNode:
             self._ready.set()
         await self._stop.wait()
         await self._server.close()
+
+
+def _check_port(value: object) -> int:
+    if not _is_whole(value) or not 0 <= value <= _LAST_PORT:
+        raise SettingError("port", f"is a whole number from 0 to {_LAST_PORT}, not {value!r}")
+    return value
+
+
+def _check_nodes(value: object) -> int:
+    if not _is_whole(value) or value < 1:
+        raise SettingError("nodes", f"is a whole number, 1 or more, not {value!r}")
+    return value
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_seconds(setting: str, value: object) -> float:
+    # A server's durations are nanoseconds in 64 bits. With none at all the scheduler would do nothing but look.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value * SECOND < 1 << 63:
+        raise SettingError(setting, f"is a number of seconds above 0 and below 9.2e9, not {value!r}")
+    return value
+
+
+def _check_folder(value: object) -> Path:
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise SettingError("data_dir", f"is the path of a folder, not {value!r}")
+    return Path(path)
+
+
+def _check_allowed(value: object) -> list[str]:
+    globs = None if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
+    if globs is None or not all(isinstance(glob, str) for glob in globs):
+        raise SettingError("allow_local_paths", f"is a list of path globs (str), not {value!r}")
+    for glob in globs:
+        try:
+            read_allowed_path(glob)
+        except ValueError as error:
+            raise SettingError("allow_local_paths", str(error)) from None
+    return globs
 
 
 def host_capacity(folder: Path) -> Resources:
