@@ -95,7 +95,8 @@ _CAUSES: tuple[_Cause, ...] = (
     ),
     _cause(
         FailureCategory.MODULE_INVALID,
-        r"invalid magic number|failed to compile module|failed to load entry module|failed to instantiate",
+        r"invalid magic number|failed to (compile module|load entry module|instantiate|parse WebAssembly)"
+        r"|invalid (version header|section)",
         "The entry module is no WebAssembly module that a node can load: check what its input source really holds.",
     ),
     _cause(

@@ -75,9 +75,13 @@ class _Awaited:
         self._runner.close()
 
 
+def _settings(node: NodeUnderTest) -> ClientSettings:
+    return ClientSettings(node.url, ipfs_gateway=node.gateway)
+
+
 @contextlib.contextmanager
-def _spoken_to(node: NodeUnderTest, how: str) -> Iterator[Any]:
-    settings = ClientSettings(node.url, ipfs_gateway=node.gateway)
+def spoken_to(settings: ClientSettings, how: str) -> Iterator[Any]:
+    """A client of one kind."""
     if how == "sync":
         with BacalhauClient(settings) as client:
             yield client
@@ -96,7 +100,7 @@ def speaking(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def client(speaking: str, node: NodeUnderTest) -> Iterator[Any]:
     """A client of the node under test."""
-    with _spoken_to(node, speaking) as found:
+    with spoken_to(_settings(node), speaking) as found:
         yield found
 
 
@@ -107,7 +111,7 @@ def wide_jobs(speaking: str, node: NodeUnderTest) -> Iterator[Submitter]:
         pytest.skip(reason)
     with contextlib.ExitStack() as stack:
         wide = node if len(node.nodes) >= WIDE else stack.enter_context(_embedded(nodes=WIDE))
-        submitter = Submitter(stack.enter_context(_spoken_to(wide, speaking)), wide.publisher)
+        submitter = Submitter(stack.enter_context(spoken_to(_settings(wide), speaking)), wide.publisher)
         yield submitter
         submitter.clean_up()
 
