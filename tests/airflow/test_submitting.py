@@ -83,6 +83,13 @@ class TestAJobThatSucceeds:
         assert "stdout | hello from wasm code=0" in group[1]
         assert "stderr | warn: going to exit 0" in group[1]
 
+    def test_names_its_results_in_the_log(
+        self, network: Network, deferrable: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        ran = run_task(submit(job_spec=exits(0, publisher="ipfs"), deferrable=deferrable))
+        assert f"Job {ran.value} succeeded; results: ipfs CID {ran.xcoms['cids']}." in log_of(caplog)
+
     def test_shows_no_output_when_told_so(
         self, network: Network, deferrable: bool, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
@@ -178,6 +179,16 @@ def test_the_deadline_ends_the_wait_and_leaves_the_job_alone() -> None:
     assert {request.method for request in script.requests} == {"GET"}
     assert now[0] == pytest.approx(1020.0)
     assert sum(script.sleeps) == pytest.approx(20.0)
+
+
+@pytest.mark.parametrize(("deadline", "told"), [(999.0, False), (9e9, True)])
+def test_that_it_tries_on_is_said_only_if_it_does(
+    caplog: pytest.LogCaptureFixture, deadline: float, told: bool
+) -> None:
+    script = Script.of(version(), LOST, over("Completed"))
+    with contextlib.suppress(WaitTimeout):
+        script.run(operations(clock=lambda: 1000.0).wait("j-1", deadline=deadline))
+    assert ("trying on" in caplog.text) is told
 
 
 def test_a_caller_who_leaves_gets_the_job_as_last_seen() -> None:
