@@ -140,6 +140,11 @@ def _first_version(node: NodeUnderTest) -> int:
 
 @pytest.fixture
 def versions_of_jobs(_first_version: int) -> None:
-    """For what came with versions of jobs: unique names, and the objects' present keys."""
+    """For what came with versions of jobs: unique names, and the objects, texts and events of today.
+
+    What servers of all generations have in common is in ``test_every_server.py``.
+    """
     if _first_version == 0:
-        pytest.skip("this server keeps no versions of a job, so its names are not unique and its objects differ")
+        pytest.skip(
+            "this server keeps no versions of a job: its names are not unique, its objects and texts are older ones"
+        )

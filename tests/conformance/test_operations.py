@@ -51,6 +51,7 @@ def test_greeting_says_version_nodes_and_engines(client: Any, node: NodeUnderTes
 
 
 @pytest.mark.parametrize("operation", ["get", "executions", "history", "results", "wait", "outcome"])
+@pytest.mark.usefixtures("versions_of_jobs")
 def test_an_unknown_job_is_not_found(client: Any, operation: str) -> None:
     with pytest.raises(NotFound, match=f"job not found: {UNKNOWN_ID}") as caught:
         getattr(client, operation)(UNKNOWN_ID)
@@ -189,6 +190,7 @@ def test_a_list_shows_states_but_no_executions(client: Any, five: tuple[dict[str
 
 
 @needs_wasm
+@pytest.mark.usefixtures("versions_of_jobs")
 def test_a_history_has_a_token_until_the_job_is_over(client: Any, jobs: Submitter) -> None:
     job_id = jobs.submit(busy())
     jobs.running(job_id)
@@ -206,6 +208,7 @@ def test_a_history_has_a_token_until_the_job_is_over(client: Any, jobs: Submitte
 
 
 @needs_wasm
+@pytest.mark.usefixtures("versions_of_jobs")
 def test_a_history_is_read_by_kind_and_from_a_time_on(client: Any, jobs: Submitter) -> None:
     job_id = jobs.finish(exiting(0)).job.id
     everything = client.history(job_id).items

@@ -33,6 +33,7 @@ def test_a_good_job_completes_with_exit_code_0_and_its_output(jobs: Submitter) -
     assert execution.partition == 0
 
 
+@pytest.mark.usefixtures("versions_of_jobs")
 def test_a_good_job_leaves_these_events(jobs: Submitter, node: NodeUnderTest) -> None:
     outcome = jobs.finish(exiting(0))
     (execution,) = outcome.job.executions
@@ -56,6 +57,7 @@ def test_a_plain_return_reads_as_exit_code_minus_1_and_is_success(jobs: Submitte
 
 
 @pytest.mark.parametrize(("given", "seen"), [(3, 3), (126, 126), (256, 256), (-1, 4294967295)])
+@pytest.mark.usefixtures("versions_of_jobs")
 def test_a_bad_exit_code_fails_no_job_but_is_no_success(jobs: Submitter, given: int, seen: int) -> None:
     outcome = jobs.finish(exiting(given))
     assert outcome.job.state is JobState.COMPLETED
@@ -76,6 +78,7 @@ def test_a_bad_exit_code_fails_no_job_but_is_no_success(jobs: Submitter, given: 
     ],
     ids=["broken", "stripped"],
 )
+@pytest.mark.usefixtures("versions_of_jobs")
 def test_a_module_that_cannot_be_run_is_tried_twice_on_each_node_and_fails(
     jobs: Submitter, node: NodeUnderTest, module: bytes, says: str
 ) -> None:
@@ -136,6 +139,7 @@ def test_a_constraint_that_no_node_meets_fails_the_job(jobs: Submitter) -> None:
     assert "no-such-label" in outcome.job.message
 
 
+@pytest.mark.usefixtures("versions_of_jobs")
 def test_a_constraint_chooses_the_node(jobs: Submitter, node: NodeUnderTest) -> None:
     chosen = node.nodes[-1]
     constraint = {"Key": "name", "Operator": "=", "Values": [chosen["Labels"]["name"]]}
@@ -201,6 +205,7 @@ def test_an_ops_job_runs_once_on_every_node(jobs: Submitter, node: NodeUnderTest
     assert sorted(one.node_id for one in outcome.job.executions) == sorted(one["NodeID"] for one in node.nodes)
 
 
+@pytest.mark.usefixtures("versions_of_jobs")
 def test_an_ops_job_without_a_node_fails(jobs: Submitter, node: NodeUnderTest) -> None:
     constraint = {"Key": "no-such-label", "Operator": "exists", "Values": []}
     outcome = jobs.finish(exiting(0, type="ops", constraints=[constraint], queue_timeout=0))
@@ -229,6 +234,7 @@ def test_a_type_that_no_node_knows_is_accepted_and_then_fails(
     assert outcome.diagnosis is not None
 
 
+@pytest.mark.usefixtures("versions_of_jobs")
 def test_a_variable_of_the_node_is_not_given_away(jobs: Submitter, node: NodeUnderTest) -> None:
     outcome = jobs.finish(exiting(0, queue_timeout=0, env={"STOLEN": "env:HOME"}))
     assert outcome.job.state is JobState.FAILED
@@ -237,6 +243,7 @@ def test_a_variable_of_the_node_is_not_given_away(jobs: Submitter, node: NodeUnd
     assert all("'HOME' is not in allowed patterns" in one.message for one in outcome.job.executions)
 
 
+@pytest.mark.usefixtures("versions_of_jobs")
 def test_an_entry_module_that_is_not_there_fails_the_execution(jobs: Submitter) -> None:
     spec = changed(exiting(0, queue_timeout=0), "Tasks", 0, "Engine", "Params", "EntryModule", to="/mod/other.wasm")
     outcome = jobs.finish(spec, unchecked=True)

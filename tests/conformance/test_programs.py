@@ -39,6 +39,7 @@ def test_arguments_follow_an_empty_program_name(jobs: Submitter) -> None:
     assert output_of(jobs, job(programs.shows_arguments(), *arguments)) == "\0".join(["", *arguments, ""])
 
 
+@pytest.mark.usefixtures("versions_of_jobs")
 def test_the_environment_holds_the_tasks_variables_and_the_nodes(jobs: Submitter) -> None:
     env = {"COLOUR": "light blue", "TEXT": "a=b", "X_1": "ü"}
     outcome = jobs.finish(job(programs.shows_environment(), env=env))
@@ -54,6 +55,7 @@ def test_the_environment_holds_the_tasks_variables_and_the_nodes(jobs: Submitter
     }
 
 
+@pytest.mark.usefixtures("versions_of_jobs")
 def test_the_root_shows_the_mounts_and_nothing_else(jobs: Submitter) -> None:
     spec = job(
         programs.lists_root(), inputs=[inline(b"x", "/data.txt"), inline(b"y", "/inputs/a/b.txt")], outputs=["out"]
@@ -139,6 +141,7 @@ def test_an_inline_archive_is_unpacked_into_a_folder(jobs: Submitter) -> None:
 
 
 @pytest.mark.needs(source="urlDownload", same_machine=True)
+@pytest.mark.usefixtures("versions_of_jobs")
 def test_a_url_lands_in_the_folder_under_its_file_name(jobs: Submitter) -> None:
     with _serving(b"one two three four five") as url:
         source = {"Source": {"Type": "urlDownload", "Params": {"URL": f"{url}/words.txt"}}, "Target": "/inputs"}

@@ -50,6 +50,7 @@ def bad(*path: str | int, to: Any) -> Mapping[str, Any]:
         ),
     ],
 )
+@pytest.mark.usefixtures("versions_of_jobs")
 def test_a_bad_spec_is_refused_with_the_servers_words(client: Any, spec: Mapping[str, Any], says: str) -> None:
     with pytest.raises(RequestRefused) as caught:
         client.submit(Unchecked(spec))
@@ -59,6 +60,7 @@ def test_a_bad_spec_is_refused_with_the_servers_words(client: Any, spec: Mapping
     assert caught.value.request_id
 
 
+@pytest.mark.usefixtures("versions_of_jobs")
 def test_two_inputs_on_one_target_are_refused(client: Any) -> None:
     spec = exiting(0)
     spec["Tasks"][0]["InputSources"].append(spec["Tasks"][0]["InputSources"][0])

@@ -17,6 +17,7 @@ from .jobs import PATIENCE, UNKNOWN_ID, Submitter, busy, events, exiting, job
 pytestmark = pytest.mark.needs(engine="wasm")
 
 
+@pytest.mark.usefixtures("versions_of_jobs")
 def test_a_queued_job_is_stopped_at_once(client: Any, jobs: Submitter) -> None:
     job_id = jobs.submit(exiting(0, queue_timeout=600, resources={"CPU": "10000"}))
     jobs.until(job_id, lambda seen: seen.state is JobState.QUEUED)
@@ -32,6 +33,7 @@ def test_a_queued_job_is_stopped_at_once(client: Any, jobs: Submitter) -> None:
 
 
 @pytest.mark.parametrize("spec", [busy(), job(programs.sleeps(60))], ids=["busy", "sleeping"])
+@pytest.mark.usefixtures("versions_of_jobs")
 def test_a_running_job_is_stopped_and_its_program_ends(client: Any, jobs: Submitter, spec: dict[str, Any]) -> None:
     job_id = jobs.submit(spec)
     jobs.running(job_id)
@@ -52,6 +54,7 @@ def test_a_running_job_is_stopped_and_its_program_ends(client: Any, jobs: Submit
     assert client.results(job_id) == ()
 
 
+@pytest.mark.usefixtures("versions_of_jobs")
 def test_a_stopped_job_is_stopped_again_without_harm(client: Any, jobs: Submitter) -> None:
     job_id = jobs.submit(busy())
     jobs.running(job_id)
