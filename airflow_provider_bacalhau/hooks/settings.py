@@ -31,8 +31,6 @@ EXTRA_FIELDS = (
 )
 """What a connection's ``extra`` may hold."""
 
-APIS = ("auto", "orchestrator", "requester")
-
 # Which variable of the official tools is which field; the names of newer tools before those of older ones. BACALHAU_DIR
 # is read where the client key is (reference: bacalhau-orchestrator-api §9.5).
 VARIABLES = {
@@ -83,7 +81,7 @@ def read_connection(connection: Connection, extra: Mapping[str, Any]) -> Connect
     :raises ConfigurationError: naming the field that makes no sense.
     """
     from airflow_provider_bacalhau.client.auth import METHODS
-    from airflow_provider_bacalhau.client.settings import DEFAULT_TIMEOUT, ClientSettings, api_address
+    from airflow_provider_bacalhau.client.settings import APIS, DEFAULT_TIMEOUT, ClientSettings, api_address
 
     standard = {name: getattr(connection, name) for name in ("host", "port", "login", "password")}
     said = _Said({**extra, **standard})

@@ -112,6 +112,15 @@ def _framework_error(request: web.Request, error: ApiError) -> web.Response:
     return web.Response(status=response.status, headers=response.headers) if request.method == "HEAD" else response
 
 
+def refusal_of_foreign_host(request: web.Request) -> web.Response | None:
+    """The answer to a request that calls this node by another name than its own; None for all others."""
+    host = request.headers.get("Host", "").rpartition(":")[0] or request.headers.get("Host", "")
+    if host in _LOCAL_HOSTS:
+        return None
+    # A page in a browser could otherwise reach the node under a name of its own (DNS rebinding).
+    return web.Response(status=403, text="this node answers to 127.0.0.1 and localhost only\n")
+
+
 def guard(emulation: Emulation, users: Sequence[User] = ()) -> Middleware:
     """The middleware around all routes: host check, size, headers, credentials, client version, errors.
 
@@ -120,10 +129,8 @@ def guard(emulation: Emulation, users: Sequence[User] = ()) -> Middleware:
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        host = request.headers.get("Host", "").rpartition(":")[0] or request.headers.get("Host", "")
-        if host not in _LOCAL_HOSTS:
-            # A page in a browser could otherwise reach the node under a name of its own (DNS rebinding).
-            return web.Response(status=403, text="this node answers to 127.0.0.1 and localhost only\n")
+        if (foreign := refusal_of_foreign_host(request)) is not None:
+            return foreign
         if not _is_api(request.path):
             return await _answered(request, handler, emulation)
         request_id = request.headers.get("X-Request-ID") or _random_id()

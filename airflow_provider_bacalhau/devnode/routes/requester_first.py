@@ -7,12 +7,10 @@ import logging
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from airflow_provider_bacalhau.devnode.routes.errors import Handler
+from airflow_provider_bacalhau.devnode.routes.errors import Handler, refusal_of_foreign_host
 from airflow_provider_bacalhau.devnode.routes.requester_bodies import bacerror, plain
 
 log = logging.getLogger(__name__)
-
-_LOCAL_HOSTS = {"127.0.0.1", "localhost"}
 
 
 def first_guard() -> Middleware:
@@ -20,10 +18,8 @@ def first_guard() -> Middleware:
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        host = request.headers.get("Host", "").rpartition(":")[0] or request.headers.get("Host", "")
-        if host not in _LOCAL_HOSTS:
-            # A page in a browser could otherwise reach the node under a name of its own (DNS rebinding).
-            return web.Response(status=403, text="this node answers to 127.0.0.1 and localhost only\n")
+        if (foreign := refusal_of_foreign_host(request)) is not None:
+            return foreign
         try:
             response = await handler(request)
         except web.HTTPRequestEntityTooLarge:
