@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from airflow_provider_bacalhau.client import errors
-from airflow_provider_bacalhau.client.diagnosis import FailureCategory
+from airflow_provider_bacalhau.client.categories import FailureCategory
 from airflow_provider_bacalhau.client.dialects.versions import CHECKED, ServerVersion
 
 ROOT = Path(__file__).parent.parent
@@ -41,9 +41,10 @@ def compatibility_table() -> str:
 
 
 def category_table() -> str:
-    """What the failure categories mean."""
-    lines = ["| category | meaning |", "|---|---|"]
-    return "\n".join(lines + [f"| `{category.value}` | {category.meaning} |" for category in FailureCategory])
+    """What the failure categories mean, and whether a task that failed so follows its ``retries``."""
+    lines = ["| category | meaning | retried |", "|---|---|---|"]
+    rows = ((one.value, one.meaning, "yes" if one.is_retried else "no") for one in FailureCategory)
+    return "\n".join(lines + [f"| `{value}` | {meaning} | {retried} |" for value, meaning, retried in rows])
 
 
 def error_tree() -> str:
@@ -56,7 +57,7 @@ def error_tree() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "client/dialects/versions.py": compatibility_table,
-    "client/diagnosis.py": category_table,
+    "client/categories.py": category_table,
     "client/errors.py": error_tree,
 }
 

@@ -2,7 +2,7 @@
 
 The server's own account is scattered. The job's message often says only that no node is left; the cause is in the
 executions, whose exit code means nothing unless they completed; and a program that fails does not fail its job at all.
-Texts are those of running nodes v1.4.0–v1.9.3 (recordings); an unknown text is shown, never hidden.
+An unknown text is shown, never hidden.
 """
 
 from __future__ import annotations
@@ -10,45 +10,38 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Self
 
-from airflow_provider_bacalhau.client.facts import Event, Execution, HistoryEvent, Job
+from airflow_provider_bacalhau.client.categories import FailureCategory
+from airflow_provider_bacalhau.client.causes import cause_of
+from airflow_provider_bacalhau.client.errors import (
+    BacalhauError,
+    InvalidJobSpec,
+    JobFailed,
+    JobHopeless,
+    JobLost,
+    NotAuthorised,
+    RequestRefused,
+    ServerUnavailable,
+    Unreachable,
+    WaitTimeout,
+)
+from airflow_provider_bacalhau.client.evidence import coded, facts_of, first_line
+from airflow_provider_bacalhau.client.facts import Execution, HistoryEvent, Job
+from airflow_provider_bacalhau.client.placement import NO_NODE
 from airflow_provider_bacalhau.client.reading import clean
 from airflow_provider_bacalhau.client.states import ExecutionState, JobState
+from airflow_provider_bacalhau.client.success import (
+    SuccessPolicy,
+    completed_executions,
+    count_executions,
+    exit_code_is_good,
+    has_succeeded,
+    needed_successes,
+    succeeded_executions,
+    wanted_executions,
+)
 
-PLAIN_RETURN = -1
-"""What a WebAssembly program that returns from ``_start`` without ``exit()`` reads as. It is success."""
-
-
-class FailureCategory(StrEnum):
-    """Stable names of the reasons why a job failed; part of the public interface (XCom ``failure_category``)."""
-
-    meaning: str
-
-    def __new__(cls, name: str, meaning: str) -> Self:
-        """Make a member of its name and what it means."""
-        member = str.__new__(cls, name)
-        member._value_ = name
-        member.meaning = meaning
-        return member
-
-    PROGRAM_FAILED = "PROGRAM_FAILED", "A program ended with an exit code that is not success."
-    IMAGE_NOT_FOUND = "IMAGE_NOT_FOUND", "The Docker image cannot be had."
-    MODULE_INVALID = "MODULE_INVALID", "The WebAssembly module cannot be loaded."
-    INPUT_UNAVAILABLE = "INPUT_UNAVAILABLE", "An input cannot be read by the node."
-    PUBLISH_FAILED = "PUBLISH_FAILED", "The results cannot be written where the publisher says."
-    OUT_OF_MEMORY = "OUT_OF_MEMORY", "The program needed more memory than the task allows."
-    EXECUTION_TIMEOUT = "EXECUTION_TIMEOUT", "An execution ran for longer than the task allows."
-    QUEUE_TIMEOUT = "QUEUE_TIMEOUT", "The job waited for a node for longer than it may."
-    JOB_TIMEOUT = "JOB_TIMEOUT", "The job took longer than its total timeout."
-    NO_SUITABLE_NODE = "NO_SUITABLE_NODE", "No node fits what the job asks for, or all are busy and it may not queue."
-    ENGINE_NOT_SUPPORTED = "ENGINE_NOT_SUPPORTED", "No node has the engine."
-    STOPPED_BY_OTHERS = "STOPPED_BY_OTHERS", "Someone stopped the job."
-    NODE_LOST = "NODE_LOST", "The node that ran it went away."
-    INCOMPLETE = "INCOMPLETE", "The job is marked completed, but fewer executions completed than it asks for."
-    WAIT_TIMEOUT = "WAIT_TIMEOUT", "The job was not over when the task's own timeout had passed."
-    UNKNOWN = "UNKNOWN", "None of these; the summary has the server's own words."
+__all__ = ["Diagnosis", "FailureCategory", "JobOutcome", "diagnose", "diagnosis_of", "stop_reason"]
 
 
 @dataclass(frozen=True)
@@ -74,140 +67,67 @@ class Diagnosis:
             yield f"What to do: {self.hint}"
 
 
-# A category, a pattern in what the server says, and the remedy; the first that is found counts.
-_Cause = tuple[FailureCategory, re.Pattern[str], str]
-
-
-def _cause(category: FailureCategory, pattern: str, hint: str) -> _Cause:
-    return category, re.compile(pattern, re.IGNORECASE), hint
-
-
-_CAUSES: tuple[_Cause, ...] = (
-    _cause(
-        FailureCategory.IMAGE_NOT_FOUND,
-        r"Docker:ImageNotFound|image not available|manifest unknown|pull access denied",
-        "Check the image's name and tag, and that the compute nodes can reach its registry.",
-    ),
-    _cause(
-        FailureCategory.MODULE_INVALID,
-        r"Name section not found",
-        "Build the module with its name section (do not strip it; wasm-opt -g keeps it).",
-    ),
-    _cause(
-        FailureCategory.MODULE_INVALID,
-        r"invalid magic number|failed to (compile module|load entry module|instantiate|parse WebAssembly)"
-        r"|invalid (version header|section)",
-        "The entry module is no WebAssembly module that a node can load: check what its input source really holds.",
-    ),
-    _cause(
-        FailureCategory.OUT_OF_MEMORY,
-        r"memory limit exceeded|out of memory|\bOOM",
-        "Give the task more memory (Resources.Memory).",
-    ),
-    _cause(
-        FailureCategory.EXECUTION_TIMEOUT,
-        r"Execution timed out",
-        "Give the program more time (job_execution_timeout), or more resources.",
-    ),
-    _cause(FailureCategory.JOB_TIMEOUT, r"Job timed out", "Give the job more time (job_total_timeout)."),
-    _cause(
-        FailureCategory.NODE_LOST,
-        r"node restart|node has (disappeared|been rejected)",
-        "The node that ran it went away; run the task again.",
-    ),
-    # A node looks at the inputs to reckon the job's size, so a missing one comes with these words.
-    _cause(
-        FailureCategory.INPUT_UNAVAILABLE,
-        r"calculating resource usage of job|S3InputSource",
-        "Check that the input is there, and that the compute nodes can read it.",
-    ),
-    _cause(
-        FailureCategory.PUBLISH_FAILED,
-        r"^Publishing Results:|failed to publish|error publishing|S3Publisher|IPFSPublisher|managed S3 publisher",
-        "Check the publisher's parameters and the compute node's rights to write there.",
-    ),
-    _cause(
-        FailureCategory.INPUT_UNAVAILABLE,
-        r"failed to (download|prepare|fetch|get)|input source|storage provider|no such (file|key|bucket)"
-        r"|invalid cid|NoSuchBucket|NoSuchKey",
-        "Check that the input is there, and that the compute nodes can read it.",
-    ),
-)
-
-_NO_NODE = re.compile(r"not enough nodes")
 _UNSUPPORTED = re.compile(r"does not support (\S+), only")
-_USED_UP = "job already executed on this node more than once"
 _MOST_CAUSES, _LONGEST_CAUSE = 50, 5000
 _SCHEDULING, _QUEUEING = "Scheduling", "Queueing"
-_REJECTED = {ExecutionState.ASK_FOR_BID_REJECTED, ExecutionState.BID_REJECTED}
+# What servers say of every stop: v1.3 and v1.4 keep the reason in the history, the requester API keeps none.
+_ANY_STOP = re.compile(r"Job requested to stop before completion|job canceled by user")
+_REMEDY_OF_STOP = "Ask whoever stopped it; running the task again submits a new job."
 
 
-def completed_executions(executions: Sequence[Execution]) -> list[Execution]:
-    """The executions that ran to their end, in the order of their partitions."""
-    return sorted((one for one in executions if one.state is ExecutionState.COMPLETED), key=lambda one: one.partition)
-
-
-def exit_code_is_good(job: Job, execution: Execution) -> bool:
-    """Whether a completed execution's program succeeded: exit code 0, or −1 from WebAssembly."""
-    return execution.exit_code == 0 or (job.engine == "wasm" and execution.exit_code == PLAIN_RETURN)
-
-
-def wanted_executions(job: Job) -> int:
-    """How many executions have to complete: the job's count, or at least one of an ops job."""
-    return 1 if job.type in {"ops", "daemon"} else max(1, job.count)
-
-
-def has_succeeded(job: Job, executions: Sequence[Execution]) -> bool:
-    """Whether a job did what was wanted, which "Completed" does not say: a program's exit code fails no job.
-
-    :param job: the job.
-    :param executions: its executions.
-    """
-    completed = completed_executions(executions)
-    if job.type == "ops" and len(completed) < len([one for one in executions if one.state not in _REJECTED]):
-        return False
-    return (
-        job.state is JobState.COMPLETED
-        and len(completed) >= wanted_executions(job)
-        and all(exit_code_is_good(job, one) for one in completed)
-    )
-
-
-def diagnose(job: Job, executions: Sequence[Execution], history: Sequence[HistoryEvent] = ()) -> Diagnosis:
+def diagnose(
+    job: Job, executions: Sequence[Execution], history: Sequence[HistoryEvent] = (), *, policy: SuccessPolicy = "all"
+) -> Diagnosis:
     """Say why a job did not succeed.
 
     :param job: the job, in whatever state.
     :param executions: its executions.
     :param history: its events, where they were read; they hold error codes and hints.
+    :param policy: how many executions had to succeed.
     """
-    facts = tuple(_facts(job, executions, history))
+    facts = tuple(facts_of(job, executions, history))
+    if policy != "all":
+        good, needed = len(succeeded_executions(job, executions)), needed_successes(job, policy)
+        facts = (*facts, f"success_policy={policy!r}: {good} of {needed} needed executions succeeded")
     if job.state is JobState.STOPPED:
-        reason = clean(job.message or _stop_reason(history), 300)
+        reason = clean(_own_words(job, history) or job.message, 300)
         said = f" saying {reason!r}" if reason else " without a reason"
-        return Diagnosis(
-            FailureCategory.STOPPED_BY_OTHERS,
-            f"Job {job.id} was stopped{said}.",
-            "Ask whoever stopped it; running the task again submits a new job.",
-            facts,
-        )
+        return Diagnosis(FailureCategory.STOPPED_BY_OTHERS, f"Job {job.id} was stopped{said}.", _REMEDY_OF_STOP, facts)
     if job.state is JobState.COMPLETED:
-        return _diagnose_completed(job, executions, facts)
+        return _diagnose_completed(job, executions, facts, policy)
     causes = _causes(job, executions, history)
-    for category, pattern, hint in _CAUSES:
-        for topic, message in causes:
-            if pattern.search(f"{topic}: {message}"):
-                summary = f"Job {job.id} failed: {_first_line(message)}."
-                return Diagnosis(category, summary, _server_hint(history) or hint, facts)
-    if not causes and _NO_NODE.search(job.message):
+    if found := cause_of(causes):
+        cause, message = found
+        verb = "failed" if job.state.is_terminal else f"failed (it is still {job.state.value})"
+        summary = f"Job {job.id} {verb}: {first_line(message)}."
+        return Diagnosis(cause.category, summary, _server_hint(history) or cause.hint, facts)
+    if not causes and NO_NODE.search(job.message):
         return _diagnose_no_node(job, history, facts)
-    why = _first_line(causes[0][1] if causes else job.message) or "the server gives no reason"
+    why = first_line(causes[0][1] if causes else job.message) or "the server gives no reason"
     verb = "ended as" if job.state.is_terminal else "is not over, it is"
     return Diagnosis(
         FailureCategory.UNKNOWN, f"Job {job.id} {verb} {job.state.value}: {why}.", _server_hint(history), facts
     )
 
 
-def _diagnose_completed(job: Job, executions: Sequence[Execution], facts: tuple[str, ...]) -> Diagnosis:
+def stop_reason(job: Job) -> str:
+    """Why a job was stopped, in the words of whoever stopped it.
+
+    :param job: a stopped job with its history: v1.3 and v1.4 keep the reason only there.
+    :returns: the reason; empty where the server does not keep it (requester API of v1.0.4 and later).
+    """
+    return _own_words(job, job.history or ()) if job.state is JobState.STOPPED else ""
+
+
+def _own_words(job: Job, history: Sequence[HistoryEvent]) -> str:
+    if job.message and not _ANY_STOP.match(job.message):
+        return job.message
+    return next((one.event.details["Reason"] for one in reversed(history) if one.event.details.get("Reason")), "")
+
+
+def _diagnose_completed(
+    job: Job, executions: Sequence[Execution], facts: tuple[str, ...], policy: SuccessPolicy
+) -> Diagnosis:
     completed = completed_executions(executions)
     bad = [one for one in completed if not exit_code_is_good(job, one)]
     if bad:
@@ -219,10 +139,15 @@ def _diagnose_completed(job: Job, executions: Sequence[Execution], facts: tuple[
             "Read its output; the exit code is the program's own.",
             facts,
         )
+    wanted = wanted_executions(job)
+    if len(completed) < wanted or policy in ("all", "any"):
+        done, hint = f"{len(completed)} of {wanted} executions completed", "Check the job's Count"
+    else:
+        done, hint = f"{len(completed)} executions succeeded, not {policy}", "Check the job's Count and success_policy"
     return Diagnosis(
         FailureCategory.INCOMPLETE,
-        f"Job {job.id} is marked completed, but {len(completed)} of {wanted_executions(job)} executions completed.",
-        "Check the job's Count, and that no one updated the job under its name.",
+        f"Job {job.id} is marked completed, but {done}.",
+        f"{hint}, and that no one updated the job under its name.",
         facts,
     )
 
@@ -231,7 +156,7 @@ def _diagnose_no_node(job: Job, history: Sequence[HistoryEvent], facts: tuple[st
     lines = [line.strip("• ") for line in job.message.splitlines()[1:]]
     nodes = [clean(line, 300) for line in lines if line and not line.endswith(":")]
     why = f" ({'; '.join(nodes[:3])})" if nodes else ""
-    summary = f"Job {job.id} found no suitable node: {_first_line(job.message)}{why}."
+    summary = f"Job {job.id} found no suitable node: {first_line(job.message)}{why}."
     unsupported = [found[1].lower() if (found := _UNSUPPORTED.search(node)) else "" for node in nodes]
     if unsupported and all(unsupported):
         if unsupported[0] == job.engine:
@@ -257,18 +182,13 @@ def _causes(job: Job, executions: Sequence[Execution], history: Sequence[History
     """
     failed = [("", one.message) for one in executions if one.state is ExecutionState.FAILED and one.message]
     events = [
-        (one.event.topic, _coded(one.event))
+        (one.event.topic, coded(one.event))
         for one in history
         if one.event.is_error and one.event.message and one.event.topic != _SCHEDULING
     ]
-    said = [("", job.message)] if job.message and not _NO_NODE.search(job.message) else []
+    said = [("", job.message)] if job.message and not NO_NODE.search(job.message) else []
     found = [*events[:1], *failed, *events[1:]][:_MOST_CAUSES] + said
     return [(topic[:100], message[:_LONGEST_CAUSE]) for topic, message in found]
-
-
-def _coded(event: Event) -> str:
-    code = event.details.get("ErrorCode", "")
-    return f"{event.message} [{code}]" if code.rpartition(":")[2] else event.message
 
 
 def _server_hint(history: Sequence[HistoryEvent]) -> str:
@@ -276,46 +196,42 @@ def _server_hint(history: Sequence[HistoryEvent]) -> str:
     return clean(" ".join(hints[-1].split()), 500) if hints else ""
 
 
-def _stop_reason(history: Sequence[HistoryEvent]) -> str:
-    return next((one.event.details["Reason"] for one in reversed(history) if one.event.details.get("Reason")), "")
+def diagnosis_of(error: BacalhauError) -> Diagnosis:
+    """Say why there is no job that could be judged, in the same form.
+
+    :param error: what ended the attempt.
+    """
+    if isinstance(error, JobFailed):
+        return error.diagnosis
+    if isinstance(error, JobHopeless) and error.outcome.diagnosis is not None:
+        return error.outcome.diagnosis
+    facts = [f"{error.method} {error.path}: HTTP {error.status}"] if error.path and error.status is not None else []
+    if error.server_message and error.server_message not in error.message:
+        facts.append(f"server says: {clean(error.server_message, 300)}")
+    if isinstance(error, NotAuthorised) and error.capability:
+        facts.append(f"missing right: {error.capability}")
+    if isinstance(error, JobLost):
+        facts.extend(error.evidence)
+    summary = clean(error.message, 500)
+    return Diagnosis(_category_of(error), summary, clean(error.hint, 500), tuple(facts))
 
 
-def _first_line(text: str) -> str:
-    return clean(text.strip().splitlines()[0].rstrip("."), 300) if text.strip() else ""
+def _category_of(error: BacalhauError) -> FailureCategory:
+    for kind, category in _CATEGORIES:
+        if isinstance(error, kind):
+            return category
+    return FailureCategory.UNKNOWN
 
 
-def _facts(job: Job, executions: Sequence[Execution], history: Sequence[HistoryEvent]) -> Iterator[str]:
-    yield clean(f"job {job.id} ({job.name}) in namespace {job.namespace}: {job.state.value}", 300)
-    if job.message and _USED_UP not in job.message:
-        yield from (f"job says: {clean(line, 300)}" for line in job.message.splitlines()[:10] if line.strip())
-    shown = set()
-    for alike in _alike(executions)[-5:]:
-        one, ended = alike[0], alike[0].state is ExecutionState.COMPLETED
-        # A completed execution's message is that of an earlier event, such as "Running".
-        why = "" if ended or not one.message else f": {_first_line(one.message)}"
-        exit_code = f", exit code {one.exit_code}" if one.exit_code is not None else ""
-        yield f"{_who(alike)}: {one.state.value}{exit_code}{why}"
-        yield from (f"  stderr {clean(f'| {line}', 300)}" for line in one.stderr.splitlines()[-20:])
-        shown.add(one.message)
-    errors = [one.event for one in history if one.event.is_error and one.event.message not in shown]
-    for event in errors[-5:]:
-        if not _NO_NODE.search(event.message):  # the job says so itself
-            yield f"event {clean(event.topic, 100)}: {_first_line(_coded(event))}"
-
-
-def _alike(executions: Sequence[Execution]) -> list[list[Execution]]:
-    """The executions, those of the same fate together: a job that cannot run fails twice on each node."""
-    groups: dict[object, list[Execution]] = {}
-    for one in executions:
-        groups.setdefault((one.state, one.exit_code, one.message, one.stderr), []).append(one)
-    return list(groups.values())
-
-
-def _who(alike: Sequence[Execution]) -> str:
-    nodes = {one.node_id for one in alike}
-    if len(alike) == 1:
-        return f"execution {alike[0].id} on node {alike[0].node_id}"
-    return f"{len(alike)} executions on {f'{len(nodes)} nodes' if len(nodes) > 1 else f'node {alike[0].node_id}'}"
+_CATEGORIES: tuple[tuple[type[BacalhauError], FailureCategory], ...] = (
+    (InvalidJobSpec, FailureCategory.REFUSED_SPEC),
+    (RequestRefused, FailureCategory.REFUSED_SPEC),
+    (NotAuthorised, FailureCategory.NOT_AUTHORISED),
+    (Unreachable, FailureCategory.UNREACHABLE),
+    (ServerUnavailable, FailureCategory.UNREACHABLE),
+    (JobLost, FailureCategory.NODE_LOST),
+    (WaitTimeout, FailureCategory.WAIT_TIMEOUT),
+)
 
 
 @dataclass(frozen=True)
@@ -324,20 +240,36 @@ class JobOutcome:
 
     :param job: the job, with its executions and history.
     :param diagnosis: why it did not succeed; None when it did.
+    :param is_hopeless: whether it was judged because nothing can run it any more, though it is not over.
     """
 
     job: Job
     diagnosis: Diagnosis | None
+    is_hopeless: bool = False
 
     @classmethod
-    def of(cls, job: Job) -> JobOutcome:
-        """Judge a job that was read with its executions and history."""
+    def of(cls, job: Job, policy: SuccessPolicy = "all", *, is_hopeless: bool = False) -> JobOutcome:
+        """Judge a job that was read with its executions and history.
+
+        :param policy: how many executions have to succeed; see
+            :func:`~airflow_provider_bacalhau.client.success.has_succeeded`.
+        :param is_hopeless: whether nothing can run it any more.
+        """
         executions = job.executions or ()
-        if has_succeeded(job, executions):
-            return cls(job, None)
-        return cls(job, diagnose(job, executions, job.history or ()))
+        if has_succeeded(job, executions, policy, is_hopeless=is_hopeless):
+            return cls(job, None, is_hopeless)
+        return cls(job, diagnose(job, executions, job.history or (), policy=policy), is_hopeless)
+
+    def under(self, policy: SuccessPolicy) -> JobOutcome:
+        """The same facts, judged by another policy."""
+        return JobOutcome.of(self.job, policy, is_hopeless=self.is_hopeless)
 
     @property
     def exit_codes(self) -> list[int]:
         """Exit codes of the completed executions, in the order of their partitions."""
         return [one.exit_code for one in completed_executions(self.job.executions or ()) if one.exit_code is not None]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many executions were wanted, and how many completed, succeeded and failed."""
+        return count_executions(self.job, self.job.executions or ())

@@ -18,6 +18,8 @@
     │   ├── JobUnchanged        the same named spec is already there (carries its id)    → adopt that job
     │   └── JobOver             the job is already completed or failed                   → nothing left to do
     ├── JobFailed               the job ended, but not in success (carries a Diagnosis)  → read the diagnosis
+    ├── JobHopeless             not over, but nothing can run it (carries a JobOutcome)  → stop it, read the diagnosis
+    ├── JobLost                 the network has forgotten the job                        → submit it anew
     ├── WaitTimeout             the job did not end within the caller's time
     ├── WatchFailed             another process could not watch the job any longer       → read what it told
     └── ResultUnavailable       the job has no such result, or it cannot be fetched      → read the hint
@@ -32,7 +34,9 @@ import re
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from airflow_provider_bacalhau.client.diagnosis import Diagnosis
+    from collections.abc import Sequence
+
+    from airflow_provider_bacalhau.client.diagnosis import Diagnosis, JobOutcome
 
 
 class BacalhauError(Exception):
@@ -222,6 +226,37 @@ class JobFailed(BacalhauError):
     def __init__(self, diagnosis: Diagnosis) -> None:
         super().__init__(diagnosis.summary, hint=diagnosis.hint)
         self.diagnosis = diagnosis
+
+
+class JobHopeless(BacalhauError):
+    """The job is not over, but nothing can run it any more: it failed on every node that there is for it.
+
+    :param outcome: the job with its executions and history, and the diagnosis of what failed.
+    """
+
+    def __init__(self, outcome: JobOutcome) -> None:
+        found = outcome.diagnosis
+        super().__init__(
+            found.summary if found else f"Nothing can run job {outcome.job.id} any more.",
+            hint=found.hint if found else "",
+        )
+        self.outcome = outcome
+
+
+class JobLost(BacalhauError):
+    """The network has forgotten a job that it knew: its node was reset, or another one answers at this address.
+
+    :param job_id: the job.
+    :param evidence: what was seen of it, and when, in lines for a log.
+    """
+
+    def __init__(self, job_id: str, evidence: Sequence[str]) -> None:
+        super().__init__(
+            f"Job {job_id} is lost: {'; '.join(evidence)}.",
+            hint="The server was reset, or the address leads to another one; running the task again submits a new job.",
+        )
+        self.job_id = job_id
+        self.evidence = tuple(evidence)
 
 
 class WaitTimeout(BacalhauError):

@@ -113,6 +113,7 @@ class Execution:
     :param stdout: at most the first 2 KiB, without its last newline, and possibly only the program's first write.
     :param stderr: at most the first 2 KiB.
     :param partition: 0 to N−1 in a job that asks for N executions.
+    :param job_version: version of the job that it ran (v1.8 and later); 0 where jobs have none.
     """
 
     id: str
@@ -128,6 +129,7 @@ class Execution:
     partition: int = 0
     published_type: str = ""
     published: Mapping[str, object] = field(default_factory=dict)
+    job_version: int = 0
 
     @classmethod
     def read(cls, item: Fields, numbers: tuple[ExecutionState, ...]) -> Execution:
@@ -151,6 +153,7 @@ class Execution:
             partition=item.number("PartitionIndex") or 0,
             published_type=result.text("Type"),
             published=result.fields("Params").raw,
+            job_version=item.number("JobVersion") or 0,
         )
 
 

@@ -92,3 +92,8 @@ def seconds_of(value: object) -> float | None:
     if time.year <= 1:
         return None
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+
+
+def iso_of(seconds: float) -> str:
+    """Seconds since the epoch as ISO 8601 in UTC, to the second, such as ``2026-11-22T06:30:00Z``."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

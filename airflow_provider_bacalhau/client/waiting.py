@@ -14,6 +14,15 @@ YOUNG = 60.0
 MOST_FAILED_POLLS = 10
 """Looks in a row that may fail, each with its own retries, before the wait gives up: a server may be restarting."""
 
+LOST_AFTER = 20.0
+"""Seconds for which a server has to deny a job that was there, until it counts as lost: it may be starting up."""
+
+FORGOTTEN_AFTER = 150.0
+"""Seconds without a change, after the server was away, that are suspicious in a job that waits for a node.
+
+More than two back-offs of the scheduler (60 s each): a server that restarts never looks at such jobs again.
+"""
+
 _SHARE_OF_AGE = 0.1
 _OLD = 600.0
 _SLOWEST = 6.0

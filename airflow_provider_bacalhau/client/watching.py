@@ -9,13 +9,35 @@ import logging
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_provider_bacalhau.client.diagnosis import JobOutcome
 from airflow_provider_bacalhau.client.effects import Sleep
-from airflow_provider_bacalhau.client.errors import BacalhauError, ServerUnavailable, Unreachable, WaitTimeout
+from airflow_provider_bacalhau.client.errors import (
+    BacalhauError,
+    JobHopeless,
+    JobLost,
+    NotAuthorised,
+    NotFound,
+    NotSupported,
+    ServerUnavailable,
+    Unreachable,
+    WaitTimeout,
+)
 from airflow_provider_bacalhau.client.facts import Job
-from airflow_provider_bacalhau.client.waiting import DEFAULT_POLL_INTERVAL, MOST_FAILED_POLLS, YOUNG, poll_delay
+from airflow_provider_bacalhau.client.placement import has_used_up_its_nodes, is_hopeless
+from airflow_provider_bacalhau.client.reading import iso_of
+from airflow_provider_bacalhau.client.states import JobState
+from airflow_provider_bacalhau.client.success import SuccessPolicy
+from airflow_provider_bacalhau.client.waiting import (
+    DEFAULT_POLL_INTERVAL,
+    FORGOTTEN_AFTER,
+    LOST_AFTER,
+    MOST_FAILED_POLLS,
+    YOUNG,
+    poll_delay,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_bacalhau.client.dialects.dialect import Dialect
@@ -23,6 +45,113 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LOOK_FOR_KILL_EVERY = 0.5
+_WAITS = {JobState.PENDING, JobState.QUEUED}
+
+
+@dataclass
+class _Watch:
+    """What one wait has seen so far.
+
+    :param begun: when the wait began.
+    :param last: the job as last seen; ``seen`` is when.
+    :param failed: looks in a row that got no answer, the first of them at ``failed_since``.
+    :param gone_since: since when the server answers that it knows no such job.
+    :param still_since: since when the job waits unchanged after the server was away.
+    :param suspected: whether the last look found that every node tried has had its tries.
+    """
+
+    job_id: str
+    begun: float
+    last: Job | None = None
+    seen: float = 0.0
+    failed: int = 0
+    failed_since: float = 0.0
+    gone_since: float | None = None
+    still_since: float | None = None
+    was_away: bool = False
+    suspected: bool = False
+
+    def saw(self, job: Job, now: float) -> None:
+        """The job was there."""
+        self.failed, self.gone_since = 0, None
+        before, self.last, self.seen = self.last, job, now
+        if not self.was_away:
+            return
+        if job.state not in _WAITS or (before and (before.state, before.modified) != (job.state, job.modified)):
+            self.was_away, self.still_since = False, None  # it moves, so the server has it on its mind
+        elif self.still_since is None:
+            self.still_since = now
+        elif now - self.still_since > FORGOTTEN_AFTER:
+            self.was_away, self.still_since = False, None  # said once
+            log.warning(
+                "Job %s is %s and has not changed for %.0f s, since the server was away. A server that restarts may "
+                "forget the jobs that wait in it: if this one does not move, stop it and submit it again (clear the "
+                "task).",
+                self.job_id,
+                job.state.value,
+                FORGOTTEN_AFTER,
+            )
+
+    def missed(self, error: BacalhauError, asked: float, now: float) -> None:
+        """No answer came.
+
+        :raises BacalhauError: the error, when it was one too many.
+        """
+        self.failed += 1
+        self.was_away, self.still_since = True, None
+        self.failed_since = asked if self.failed == 1 else self.failed_since
+        if self.failed >= MOST_FAILED_POLLS:
+            raise error.noted(
+                f"Job {self.job_id} may still be running; it was looked for {self.failed} times in "
+                f"{now - self.failed_since:.0f} s."
+            ) from None
+
+    def did_not_find(self, now: float) -> None:
+        """The server answered that it knows no such job, which it knew before.
+
+        :raises JobLost: when it has answered so for long enough.
+        """
+        self.failed = 0
+        if self.gone_since is None:
+            self.gone_since = now
+            log.warning(
+                "The server does not know job %s any more; looking for it for another %.0f s.", self.job_id, LOST_AFTER
+            )
+        elif now - self.gone_since >= LOST_AFTER:
+            last = f"last seen {self.last.state.value} at {iso_of(self.seen)}" if self.last else "seen before this wait"
+            raise JobLost(
+                self.job_id,
+                (f"it was {last}", f"since {iso_of(self.gone_since)} the server answers that there is no such job"),
+            ) from None
+
+    def wants_executions(self, dialect: Dialect) -> bool:
+        """Whether the next look is to bring the executions, since they may show that nothing can come of the job.
+
+        A server that shows its queue is asked while the job waits; one that does not, always, as it leaves such a job
+        Running. Servers before v1.2.2 need another request for them, but they keep no job waiting either.
+        """
+        if self.last is None:
+            return False
+        return self.last.state in _WAITS if dialect.can.shows_queue else True
+
+    @property
+    def stand(self) -> str:
+        """Where the job stood, for a message."""
+        if self.gone_since is not None:
+            return "the server does not know it any more"
+        return f"it is {self.last.state.value}" if self.last else "it could not be looked at"
+
+    def age(self, now: float) -> float:
+        """The job's age in seconds, for the pace of looking at it."""
+        known = now - self.last.created if self.last and self.last.created else 0.0
+        # The server's clock may be behind ours: it may tell that a job is not young, but not slow the pace further.
+        return max(now - self.begun, min(known, YOUNG))
+
+    def cap(self, delay: float, now: float, deadline: float | None) -> float:
+        """The delay, ending no later than the deadline and the job's grace."""
+        ends = [] if deadline is None else [deadline]
+        ends += [] if self.gone_since is None else [self.gone_since + LOST_AFTER]
+        return min([delay, *(max(0.0, end - now) for end in ends)])
 
 
 class Watching(ABC):
@@ -42,6 +171,8 @@ class Watching(ABC):
         deadline: float | None = None,
         on_change: Callable[[Job], object] | None = None,
         is_cancelled: Callable[[], bool] | None = None,
+        is_known: bool = False,
+        fail_fast: bool = False,
     ) -> Job:
         """Wait until a job is over, or the caller loses interest.
 
@@ -51,55 +182,79 @@ class Watching(ABC):
         :param deadline: seconds since the epoch at which to give up; None for never.
         :param on_change: told the job each time its state differs from the last look.
         :param is_cancelled: asked at least twice a second; once true, the wait ends with the job as last seen.
+        :param is_known: whether the caller knows that the job was there: then it is lost if the server denies it.
+        :param fail_fast: whether to end the wait as soon as nothing can run the job any more; servers let such a job
+            wait until its queue timeout has passed.
         :returns: the job, over unless ``is_cancelled``.
         :raises WaitTimeout: at the deadline. The job is left as it is.
-        :raises NotFound: for an unknown id.
+        :raises NotFound: for an id that was never seen.
+        :raises JobLost: when the server has answered for 20 s that it does not know the job that was there before.
+        :raises JobHopeless: by ``fail_fast``. The job is left as it is.
         :raises Unreachable: when ten looks in a row got no answer; the job may still be running.
         """
-        begun = self._clock()
-        failed_since, failed_polls = begun, 0
-        trouble: BacalhauError | None = None
-        last: Job | None = None
+        watch = _Watch(job_id, self._clock())
         while True:
             asked = self._clock()
+            trouble: BacalhauError | None = None
             try:
-                job = await (await self.dialect()).get(job_id)
+                job = await self._look(watch, fail_fast=fail_fast)
             except (Unreachable, ServerUnavailable) as error:
-                failed_polls += 1
                 trouble = error
-                failed_since = asked if failed_polls == 1 else failed_since
-                if failed_polls >= MOST_FAILED_POLLS:
-                    tried = self._clock() - failed_since
-                    raise error.noted(
-                        f"Job {job_id} may still be running; it was looked for {failed_polls} times in {tried:.0f} s."
-                    ) from None
+                watch.missed(error, asked, self._clock())
+            except NotFound:
+                if watch.last is None and not is_known:
+                    raise
+                watch.did_not_find(asked)
             else:
-                failed_polls = 0
-                if on_change is not None and (last is None or job.state is not last.state):
+                if on_change is not None and (watch.last is None or job.state is not watch.last.state):
                     on_change(job)
-                last = job
+                watch.saw(job, asked)
                 if job.state.is_terminal:
                     return job
             now = self._clock()
             if deadline is not None and now >= deadline:
-                where = f"it is {last.state.value}" if last else "it could not be looked at"
-                raise WaitTimeout(f"Job {job_id} was not over in time: {where} after {now - begun:.0f} s of waiting.")
-            if failed_polls == 1:
+                raise WaitTimeout(
+                    f"Job {job_id} was not over in time: {watch.stand} after {now - watch.begun:.0f} s of waiting."
+                )
+            if watch.failed == 1:
                 log.warning("Cannot look at job %s just now, trying on: %s", job_id, trouble)
-            delay = poll_delay(self._age(last, begun, now), poll_interval, random.random())  # noqa: S311
-            if deadline is not None:
-                delay = min(delay, max(0.0, deadline - now))
+            delay = watch.cap(poll_delay(watch.age(now), poll_interval, random.random()), now, deadline)  # noqa: S311
             if await self._pause(delay, is_cancelled):
-                if last is None:
+                if watch.last is None:
                     raise WaitTimeout(f"The wait for job {job_id} was given up before it could be looked at.")
-                return last
+                return watch.last
 
-    @staticmethod
-    def _age(job: Job | None, begun: float, now: float) -> float:
-        """A job's age in seconds, for the pace of looking at it."""
-        known = now - job.created if job and job.created else 0.0
-        # The server's clock may be behind ours: it may tell that a job is not young, but not slow the pace further.
-        return max(now - begun, min(known, YOUNG))
+    async def _look(self, watch: _Watch, *, fail_fast: bool) -> Job:
+        """Look at the job once.
+
+        :raises JobHopeless: when nothing can run it any more, and that is of interest.
+        """
+        dialect = await self.dialect()
+        job = await dialect.get(watch.job_id, executions=fail_fast and watch.wants_executions(dialect))
+        if not fail_fast or not has_used_up_its_nodes(job):
+            watch.suspected = False
+            return job
+        # The scheduler's own word counts at once: it looks at all nodes, and the tries are counted besides, so the
+        # moment between two tries is no end. Where it gives none (v1.3.2, and jobs that never got beyond Pending), the
+        # list of nodes has to do, and a second look that finds the same: the list and the job are two answers.
+        is_certain = is_hopeless(job)
+        if not is_certain and watch.suspected:
+            is_certain = is_hopeless(job, await self._nodes_that_take_jobs(dialect))
+        watch.suspected = True
+        if not is_certain:
+            return job
+        job = await dialect.get(watch.job_id, executions=True, history=True)
+        if has_used_up_its_nodes(job):
+            raise JobHopeless(JobOutcome.of(job, is_hopeless=True))
+        return job
+
+    async def _nodes_that_take_jobs(self, dialect: Dialect) -> list[str]:
+        """Ids of these nodes; none where they cannot be asked for, which settles nothing."""
+        try:
+            return [node.id for node in await dialect.nodes() if node.takes_jobs]
+        except (NotAuthorised, NotSupported) as error:
+            log.debug("Which nodes the network has cannot be asked: %s", error)
+            return []
 
     async def _pause(self, seconds: float, is_cancelled: Callable[[], bool] | None) -> bool:
         """Sleep; whether the caller lost interest meanwhile."""
@@ -112,10 +267,12 @@ class Watching(ABC):
             seconds -= part
         return is_cancelled()
 
-    async def outcome(self, job_id: str) -> JobOutcome:
+    async def outcome(self, job_id: str, *, policy: SuccessPolicy = "all") -> JobOutcome:
         """Read a job with all that is known of it, and judge it.
 
         :param job_id: full id.
+        :param policy: how many of its executions have to succeed; see
+            :func:`~airflow_provider_bacalhau.client.success.has_succeeded`.
         :raises NotFound: for an unknown id.
         """
-        return JobOutcome.of(await (await self.dialect()).get(job_id, executions=True, history=True))
+        return JobOutcome.of(await (await self.dialect()).get(job_id, executions=True, history=True), policy)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bacalhau.client.diagnosis import FailureCategory, has_succeeded
+from airflow_provider_bacalhau.client.diagnosis import FailureCategory
 from airflow_provider_bacalhau.client.states import ExecutionState, JobState
+from airflow_provider_bacalhau.client.success import has_succeeded
 
 from . import programs
 from .jobs import Submitter, exiting, job, reasons

@@ -57,6 +57,7 @@ class Capabilities:
     :param logs: whether logs can be read (a websocket).
     :param waits_for_nodes: whether the timeouts of the queue and of the whole job are known (earlier a job that finds
         no node fails at once, and both are silently dropped).
+    :param shows_queue: whether a job that waits for nodes says so by its state, Queued (v1.3.2 leaves it as it was).
     """
 
     execution_numbers: tuple[State, ...]
@@ -67,6 +68,7 @@ class Capabilities:
     own_publisher: bool
     logs: bool
     waits_for_nodes: bool
+    shows_queue: bool
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,11 @@ class RequesterCapabilities:
         """Never: here a name is an annotation like any other."""
         return False
 
+    @property
+    def shows_queue(self) -> bool:
+        """Never: its state Queued is a step on the way, and no job waits for nodes there."""
+        return False
+
 
 OLDEST = (0, 3, 26)
 """The oldest server that this release speaks to."""
@@ -126,11 +133,12 @@ _CHANGES: _Changes = (
             "own_publisher": False,
             "logs": False,
             "waits_for_nodes": False,
+            "shows_queue": False,
         },
     ),
     ((1, 2, 2), {"included": True, "logs": True}),
     ((1, 3, 2), {"waits_for_nodes": True}),
-    ((1, 4, 0), {"own_publisher": True}),
+    ((1, 4, 0), {"own_publisher": True, "shows_queue": True}),
     ((1, 5, 0), {"history_pages": True}),
     ((1, 5, 2), {"execution_numbers": _NUMBERS_SINCE_1_5_2}),
     ((1, 7, 0), {"module_sources": False}),

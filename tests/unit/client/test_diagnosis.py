@@ -12,12 +12,14 @@ from airflow_provider_bacalhau.client.diagnosis import (
     FailureCategory,
     JobOutcome,
     diagnose,
-    has_succeeded,
+    diagnosis_of,
+    stop_reason,
 )
 from airflow_provider_bacalhau.client.dialects.orchestrator import OrchestratorDialect
 from airflow_provider_bacalhau.client.dialects.versions import ServerVersion
 from airflow_provider_bacalhau.client.facts import Event, Execution, HistoryEvent, Job
 from airflow_provider_bacalhau.client.states import ExecutionState, JobState
+from airflow_provider_bacalhau.client.success import has_succeeded
 from tests.support.drive import Script
 from tests.support.recorded import answer
 
@@ -55,7 +57,13 @@ FAILED: list[tuple[str, str, str, FailureCategory, str]] = [
         for version in ("v1.4.0", "v1.7.0", "v1.9.3")
     ),
     *(
-        ("orchestrator", version, "exec timeout: get", C.EXECUTION_TIMEOUT, " failed: Execution timed out after 2s.")
+        (
+            "orchestrator",
+            version,
+            "exec timeout: get",
+            C.EXECUTION_TIMEOUT,
+            " failed (it is still Queued): Execution timed out after 2s.",
+        )
         for version in ("v1.4.0", "v1.7.0", "v1.9.3")
     ),
     (
@@ -63,11 +71,14 @@ FAILED: list[tuple[str, str, str, FailureCategory, str]] = [
         "v1.4.0",
         "bad module: get",
         C.MODULE_INVALID,
-        " failed: execution error: failed to instantiate entry module module (inline): invalid magic number.",
+        (
+            " failed (it is still Queued):"
+            " execution error: failed to instantiate entry module module (inline): invalid magic number."
+        ),
     ),
-    ("orchestrator", "v1.7.0", "bad module: get", C.MODULE_INVALID, f" failed: {MAGIC}."),
+    ("orchestrator", "v1.7.0", "bad module: get", C.MODULE_INVALID, f" failed (it is still Queued): {MAGIC}."),
     ("orchestrator", "v1.7.0", "bad module no queueing: get", C.MODULE_INVALID, f" failed: {MAGIC}."),
-    ("orchestrator", "v1.9.3", "bad module: get", C.MODULE_INVALID, f" failed: {MAGIC}."),
+    ("orchestrator", "v1.9.3", "bad module: get", C.MODULE_INVALID, f" failed (it is still Queued): {MAGIC}."),
     ("orchestrator", "v1.9.3", "bad module no queueing: get", C.MODULE_INVALID, f" failed: {MAGIC}."),
     (
         "diagnosis",
@@ -177,14 +188,7 @@ FAILED: list[tuple[str, str, str, FailureCategory, str]] = [
             C.STOPPED_BY_OTHERS,
             " was stopped saying 'no longer wanted'.",
         )
-        for version in ("v1.7.0", "v1.9.3")
-    ),
-    (
-        "orchestrator",
-        "v1.4.0",
-        "queued: stopped get",
-        C.STOPPED_BY_OTHERS,
-        " was stopped saying 'Job requested to stop before completion'.",
+        for version in ("v1.4.0", "v1.7.0", "v1.9.3")
     ),
     ("orchestrator", "v1.9.3", "stopped: get", C.STOPPED_BY_OTHERS, " was stopped saying 'probe says stop'."),
     ("orchestrator", "v1.9.3", "docker exit 7: get", C.PROGRAM_FAILED, ": the program failed with exit code 7."),
@@ -225,19 +229,32 @@ FAILED: list[tuple[str, str, str, FailureCategory, str]] = [
         "s3 no region: job",
         C.PUBLISH_FAILED,
         (
-            " failed: failed to publish s3 result: operation error S3: PutObject, resolve auth scheme:"
+            " failed (it is still Queued): failed to publish s3 result: operation error S3: PutObject,"
+            " resolve auth scheme:"
             " resolve endpoint:"
             " endpoint rule error, Invalid region: region was not a valid DNS name."
         ),
     ),
-    ("s3", "v1.9.3", "s3 no bucket: job", C.PUBLISH_FAILED, " failed: invalid s3 params. bucket cannot be empty."),
-    ("s3", "v1.9.3", "s3 no key: job", C.PUBLISH_FAILED, " failed: invalid s3 params. key cannot be empty."),
+    (
+        "s3",
+        "v1.9.3",
+        "s3 no bucket: job",
+        C.PUBLISH_FAILED,
+        " failed (it is still Queued): invalid s3 params. bucket cannot be empty.",
+    ),
+    (
+        "s3",
+        "v1.9.3",
+        "s3 no key: job",
+        C.PUBLISH_FAILED,
+        " failed (it is still Queued): invalid s3 params. key cannot be empty.",
+    ),
     (
         "s3",
         "v1.9.3",
         "s3 bad encoding: job",
         C.PUBLISH_FAILED,
-        " failed: invalid s3 params. encoding must be either 'plain' or 'gzip'.",
+        " failed (it is still Queued): invalid s3 params. encoding must be either 'plain' or 'gzip'.",
     ),
     # Not over, but asked all the same.
     (
@@ -472,6 +489,10 @@ def test_categories_are_public_and_do_not_change() -> None:
         "NODE_LOST",
         "INCOMPLETE",
         "WAIT_TIMEOUT",
+        "REFUSED_SPEC",
+        "NOT_AUTHORISED",
+        "UNREACHABLE",
+        "RESULTS_MISSING",
         "UNKNOWN",
     }
     assert all(category.name == category.value for category in FailureCategory)

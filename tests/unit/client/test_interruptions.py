@@ -33,6 +33,7 @@ from airflow_provider_bacalhau.client.retry import MAX_ATTEMPTS, with_retry
 from airflow_provider_bacalhau.client.spec import read_job_spec
 from airflow_provider_bacalhau.client.spec.inputs import IpfsPathInput, JobInput, ReadyInput, ResultInput
 from airflow_provider_bacalhau.client.waiting import MOST_FAILED_POLLS
+from airflow_provider_bacalhau.client.watching import Watching
 from tests.support.drive import Script, ok, refusal
 from tests.support.network import CID, FOLDER, GATEWAY, IPFS, LOCAL, LOST, RAN, SPEC, job, operations
 from tests.support.requester import FakeIdentity
@@ -157,7 +158,9 @@ SCENARIOS: dict[str, Scenario] = {
 
 
 def test_no_operation_is_left_out() -> None:
-    public = {name for kind in (OrchestratorDialect, Operations) for name in vars(kind) if not name.startswith("_")}
+    public = {
+        name for kind in (OrchestratorDialect, Operations, Watching) for name in vars(kind) if not name.startswith("_")
+    }
     public -= {"dialect"}  # part of each of the composed ones
     assert public <= {name.partition(" ")[0].rstrip(",") for name in SCENARIOS}
 

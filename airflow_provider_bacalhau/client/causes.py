@@ -1,0 +1,94 @@
+"""What servers' words mean: a table of texts, each with its category and its remedy.
+
+Texts are those of running nodes v0.3.29–v1.9.3 (recordings), and of the servers' code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from airflow_provider_bacalhau.client.categories import FailureCategory
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A cause of failure.
+
+    :param pattern: is found in what the server says, ``TOPIC: MESSAGE``.
+    :param hint: what to do about it.
+    """
+
+    category: FailureCategory
+    pattern: re.Pattern[str]
+    hint: str
+
+
+def cause_of(said: Sequence[tuple[str, str]]) -> tuple[Cause, str] | None:
+    """What these texts mean: the first row of the table that one of them matches, and that text.
+
+    :param said: what the server said, as topics (empty for what an execution or the job says) and messages.
+    """
+    for cause in _CAUSES:
+        for topic, message in said:
+            if cause.pattern.search(f"{topic}: {message}"):
+                return cause, message
+    return None
+
+
+def _cause(category: FailureCategory, pattern: str, hint: str) -> Cause:
+    return Cause(category, re.compile(pattern, re.IGNORECASE), hint)
+
+
+_CAUSES: tuple[Cause, ...] = (
+    _cause(
+        FailureCategory.IMAGE_NOT_FOUND,
+        r"Docker:ImageNotFound|image not available|manifest unknown|pull access denied",
+        "Check the image's name and tag, and that the compute nodes can reach its registry.",
+    ),
+    _cause(
+        FailureCategory.MODULE_INVALID,
+        r"Name section not found",
+        "Build the module with its name section (do not strip it; wasm-opt -g keeps it).",
+    ),
+    _cause(
+        FailureCategory.MODULE_INVALID,
+        r"invalid magic number|failed to (compile module|load entry module|instantiate|parse WebAssembly)"
+        r"|invalid (version header|section)",
+        "The entry module is no WebAssembly module that a node can load: check what its input source really holds.",
+    ),
+    _cause(
+        FailureCategory.OUT_OF_MEMORY,
+        r"memory limit exceeded|out of memory|\bOOM",
+        "Give the task more memory (Resources.Memory).",
+    ),
+    _cause(
+        FailureCategory.EXECUTION_TIMEOUT,
+        r"Execution timed out",
+        "Give the program more time (job_execution_timeout), or more resources.",
+    ),
+    _cause(FailureCategory.JOB_TIMEOUT, r"Job timed out", "Give the job more time (job_total_timeout)."),
+    _cause(
+        FailureCategory.NODE_LOST,
+        r"node restart|node has (disappeared|been rejected)",
+        "The node that ran it went away; run the task again.",
+    ),
+    # A node looks at the inputs to reckon the job's size, so a missing one comes with these words.
+    _cause(
+        FailureCategory.INPUT_UNAVAILABLE,
+        r"calculating resource usage of job|S3InputSource",
+        "Check that the input is there, and that the compute nodes can read it.",
+    ),
+    _cause(
+        FailureCategory.PUBLISH_FAILED,
+        r"^Publishing Results:|failed to publish|error publishing|S3Publisher|IPFSPublisher|managed S3 publisher",
+        "Check the publisher's parameters and the compute node's rights to write there.",
+    ),
+    _cause(
+        FailureCategory.INPUT_UNAVAILABLE,
+        r"failed to (download|prepare|fetch|get)|input source|storage provider|no such (file|key|bucket)"
+        r"|invalid cid|NoSuchBucket|NoSuchKey",
+        "Check that the input is there, and that the compute nodes can read it.",
+    ),
+)
