@@ -29,14 +29,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow_provider_bacalhau.devnode.faults import Fault
     from airflow_provider_bacalhau.devnode.node import DevNode
 
-__all__ = ["DevNode"]
+__all__ = ["DevNode", "Fault"]
 
 MISSING_EXTRA = "the embedded node needs wasmtime: pip install 'apache-airflow-providers-bacalhau[devnode]'"
 
 
 def __getattr__(name: str) -> Any:
+    if name == "Fault":
+        from airflow_provider_bacalhau.devnode.faults import Fault
+
+        return Fault
     if name != "DevNode":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

@@ -70,7 +70,7 @@ async def serve(options: argparse.Namespace) -> None:
 
     :raises ValueError: options that cannot be met; :raises OSError: a port or folder that cannot be used.
     """
-    from airflow_provider_bacalhau.devnode.node import NodeServer
+    from airflow_provider_bacalhau.devnode.server import NodeServer
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -86,7 +86,7 @@ async def serve(options: argparse.Namespace) -> None:
         users=options.users,
     )
     await server.start()
-    ready = {"api": server.url, "gateway": server.url, "emulates": server.emulation.version}
+    ready = {"api": server.url, "gateway": server.url, "emulates": server.emulation.version, "token": server.token}
     print(json.dumps(ready), flush=True)  # noqa: T201 - the one line that callers wait for
     await stop.wait()
     # A download that hangs in its socket cannot be ended; the process does not wait for it.
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if importlib.util.find_spec("wasmtime") is None:
         print(MISSING_EXTRA, file=sys.stderr)  # noqa: T201 - a command line
         return 2
-    from airflow_provider_bacalhau.devnode.node import SettingError
+    from airflow_provider_bacalhau.devnode.settings import SettingError
 
     try:
         asyncio.run(serve(options))

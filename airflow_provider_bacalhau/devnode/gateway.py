@@ -6,6 +6,7 @@ import html
 import mimetypes
 import re
 import urllib.parse
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from aiohttp import web
@@ -21,6 +22,17 @@ _FOREVER = "public, max-age=29030400, immutable"
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _ARCHIVE = re.compile(r"e-[0-9a-f-]{36}\.tar\.gz")
 _SNIFFED = 512
+
+
+class Streamed(web.Response):
+    """An answer whose body is made while it is sent.
+
+    :param size: bytes of all chunks.
+    """
+
+    def __init__(self, chunks: AsyncIterator[bytes], size: int, status: int, headers: Mapping[str, str]) -> None:
+        super().__init__(body=chunks, status=status, headers={**headers, "Content-Length": str(size)})
+        self.chunks = chunks
 
 
 class Gateway:
@@ -58,7 +70,7 @@ class Gateway:
             return _text(500, f"failed to read {shown}: {error}\n", path_header)
         headers = {**path_header, "X-Ipfs-Roots": ",".join(step.text for step in trail)}
         if not node.is_directory:
-            return await self._file(request, trail[-1], node, headers, segments)
+            return self._file(request, trail[-1], node, headers, segments)
         if not wants_folder:
             query = f"?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else ""
             location = f"{raw}/{query}"
@@ -68,7 +80,7 @@ class Gateway:
             )
         return self._listing(trail[-1], node, headers, shown)
 
-    async def _file(
+    def _file(
         self, request: web.Request, cid: Cid, node: unixfs.Node, headers: dict[str, str], segments: list[bytes]
     ) -> web.StreamResponse:
         size = len(node.data) if node.is_symlink else node.size
@@ -82,14 +94,11 @@ class Gateway:
         if status == 206:
             common["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
         common["Content-Type"] = self._content_type(cid, segments[-1] if segments else b"")
-        response = web.StreamResponse(status=status, headers=common)
-        response.content_length = stop - start
-        await response.prepare(request)
-        if request.method != "HEAD":
-            for chunk in unixfs.read_file(self._blocks, cid.digest, start, stop):
-                await response.write(chunk)
-        await response.write_eof()
-        return response
+        return Streamed(self._chunks(cid, start, stop), stop - start, status, common)
+
+    async def _chunks(self, cid: Cid, start: int, stop: int) -> AsyncIterator[bytes]:
+        for chunk in unixfs.read_file(self._blocks, cid.digest, start, stop):
+            yield chunk
 
     def _content_type(self, cid: Cid, name: bytes) -> str:
         guessed, _ = mimetypes.guess_type(name.decode("utf-8", "replace"))

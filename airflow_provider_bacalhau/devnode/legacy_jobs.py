@@ -43,7 +43,7 @@ class RequesterJobs:
         """
         if len(job_id) < _SHORT_ID:
             raise NotFoundError(f"job not found: {job_id}")
-        return self._store.job(job_id)
+        return self._store.shown(self._store.job(job_id), job_id)
 
     def remember(self, job_id: str, payload: Mapping[str, Any], now: int) -> None:
         """Keep what was submitted; the job that the node runs says less."""

@@ -13,6 +13,7 @@ import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,9 @@ CREATE TABLE IF NOT EXISTS history (
     event TEXT NOT NULL, PRIMARY KEY (job_id, seq));
 """
 _CACHED_SPECS = 256
+HIDDEN: ContextVar[Callable[[str], bool] | None] = ContextVar("HIDDEN", default=None)
+"""Of which job ids the client that is served is told that there is no such job; None hides nothing."""
+
 _LOCK = "node.lock"
 
 
@@ -202,7 +206,17 @@ class Store:
         :raises NotFoundError: none; :raises AmbiguousError: several ids begin so.
         """
         named = self.job_named(id_or_name, namespace)
-        return named if named is not None else self.job(id_or_name)
+        return self.shown(named if named is not None else self.job(id_or_name), id_or_name)
+
+    def shown(self, job: Job, asked: str) -> Job:
+        """A job that a client asked for.
+
+        :param asked: in whose words it did.
+        :raises NotFoundError: it is hidden.
+        """
+        if (is_hidden := HIDDEN.get()) is not None and is_hidden(job.id):
+            raise NotFoundError(f"job not found: {asked}")
+        return job
 
     def job_named(self, name: str, namespace: str = "") -> Job | None:
         """The job of a name, or none."""
@@ -271,6 +285,8 @@ class Store:
             values,
         ).fetchall()
         found = [(job_id, version) for job_id, version, labels in rows if matches(json.loads(labels))]
+        if (is_hidden := HIDDEN.get()) is not None:
+            found = [row for row in found if not is_hidden(row[0])]
         page = found[offset : offset + limit] if limit else found[offset:]
         return [self.job_version(*row) for row in page], bool(limit) and len(found) - offset > limit
 
@@ -367,4 +383,4 @@ def _execution_record(execution: Execution) -> dict[str, Any]:
     }
 
 
-__all__ = ["AmbiguousError", "FolderInUseError", "NameTakenError", "NotFoundError", "Store", "sole_use"]
+__all__ = ["HIDDEN", "AmbiguousError", "FolderInUseError", "NameTakenError", "NotFoundError", "Store", "sole_use"]

@@ -65,6 +65,7 @@ def running(api: str, count: int) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_process_within_a_second_whatever_runs(number: signal.Signals) -> None:
     with started() as node:
+        assert node.line.pop("token")
         assert node.line == {"api": node.api, "gateway": node.api, "emulates": "v1.9.3"}
         for program in (BUSY, ASLEEP, BUSY, ASLEEP):
             submit(node.api, wasm_job(program, Resources={"CPU": "0.1"}))

@@ -1,0 +1,300 @@
+"""The embedded node as a whole: what it is made of, how it starts, starts again and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+import uuid
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from airflow_provider_bacalhau.devnode.blocks import BlockStore
+from airflow_provider_bacalhau.devnode.compute import ComputeNode, Workshop
+from airflow_provider_bacalhau.devnode.emulation import Emulation, emulation
+from airflow_provider_bacalhau.devnode.engine import WasmEngine
+from airflow_provider_bacalhau.devnode.faults import Faults
+from airflow_provider_bacalhau.devnode.gateway import Archives, Gateway, drop_extra_headers
+from airflow_provider_bacalhau.devnode.generations import GENERATIONS
+from airflow_provider_bacalhau.devnode.inputs import Inputs
+from airflow_provider_bacalhau.devnode.orchestrator import Orchestrator
+from airflow_provider_bacalhau.devnode.publishers import Publishers
+from airflow_provider_bacalhau.devnode.resources import Resources
+from airflow_provider_bacalhau.devnode.routes.agent import AgentRoutes
+from airflow_provider_bacalhau.devnode.routes.auth import AuthRoutes
+from airflow_provider_bacalhau.devnode.routes.errors import guard
+from airflow_provider_bacalhau.devnode.routes.faults import FaultRoutes, spoil
+from airflow_provider_bacalhau.devnode.routes.orchestrator import OrchestratorRoutes
+from airflow_provider_bacalhau.devnode.routes.requester_first import first_guard
+from airflow_provider_bacalhau.devnode.routes.requester_parts import peer_key, requester_parts
+from airflow_provider_bacalhau.devnode.scheduler import SECOND, Settings
+from airflow_provider_bacalhau.devnode.settings import (
+    check_allowed,
+    check_folder,
+    check_nodes,
+    check_port,
+    check_seconds,
+)
+from airflow_provider_bacalhau.devnode.store import Store, sole_use
+from airflow_provider_bacalhau.devnode.users import read_users
+
+log = logging.getLogger(__name__)
+
+_MINIMUM_CPU = 4.0
+_SHARE = 0.8
+_SCANNERS = 4
+_RUNNERS = 256
+_ADDRESS = "127.0.0.1"
+_DATABASE = "node.sqlite"
+
+
+class NodeServer:
+    """A node on the running event loop. Use :class:`.node.DevNode` from ordinary code.
+
+    :param data_dir: folder that outlives the node; None for one that does not.
+    :param nodes: compute nodes of the emulated network.
+    :param queue_backoff: seconds between two looks at a queued job.
+    :param allow_local_paths: globs of host paths that jobs may read, with ``:rw`` at the end also write.
+    :param users: see :class:`.node.DevNode`.
+    :raises SettingError: a setting that cannot be; :raises ValueError: a version that cannot be emulated, or users that
+        it cannot have.
+    """
+
+    def __init__(
+        self,
+        *,
+        emulate: str = "v1.9.3",
+        data_dir: str | os.PathLike[str] | None = None,
+        nodes: int = 1,
+        queue_backoff: float = 1.0,
+        port: int = 0,
+        allow_local_paths: Sequence[str] = (),
+        users: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        self.emulation: Emulation = emulation(emulate)
+        self._port = check_port(port)
+        self._count = check_nodes(nodes)
+        self._queue_backoff = check_seconds("queue_backoff", queue_backoff)
+        self._allowed = check_allowed(allow_local_paths)
+        self._users_shown = list(users)
+        self._users = read_users(users)
+        if users and not self.emulation.users:
+            raise ValueError(f"{emulate} has no built-in users")
+        self._wanted_dir = None if data_dir is None else check_folder(data_dir)
+        self._closing = contextlib.AsyncExitStack()
+        self._running = contextlib.AsyncExitStack()
+        self._runner: web.AppRunner | None = None
+        self._changing = asyncio.Lock()
+        self._restarts: set[asyncio.Task[None]] = set()
+        self._over = asyncio.Event()
+        self.faults = Faults()
+        self.token = secrets.token_urlsafe(24)
+        self.data_dir = Path()
+        self.url = ""
+
+    async def start(self) -> None:
+        """Serve.
+
+        :raises OSError: the port or the folder cannot be used, or another node uses it.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            self._take_folder(stack)
+            await self._run()
+            stack.push_async_callback(self._end)
+            self._closing = stack.pop_all()
+
+    async def restart(self, *, forget: bool = False, away: float = 0.0) -> None:
+        """See :meth:`.node.DevNode.restart`."""
+        async with self._changing:
+            if self._over.is_set() or self._runner is None:
+                return
+            port = self._runner.addresses[0][1]
+            for site in list(self._runner.sites):
+                await site.stop()
+            # Bound but not listening: who connects meanwhile is refused, and nobody else gets the port.
+            held = _bound_socket(port)
+            try:
+                _break_connections(self._runner)
+                await self._end()
+                if forget:
+                    for file in self.data_dir.glob(_DATABASE + "*"):
+                        file.unlink()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._over.wait(), away)
+                    held.close()
+                    return
+                await self._run(held)
+            except BaseException:
+                held.close()
+                raise
+
+    def restart_soon(self, *, forget: bool = False, away: float = 0.0) -> None:
+        """Restart, but not before whoever asks for it is done."""
+        task = asyncio.get_running_loop().create_task(self.restart(forget=forget, away=away))
+        self._restarts.add(task)
+        task.add_done_callback(self._restarted)
+
+    def _restarted(self, task: asyncio.Task[None]) -> None:
+        self._restarts.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("the node could not start again", exc_info=error)
+
+    async def close(self) -> None:
+        """End everything that runs and stop serving; programs are stopped, not waited for."""
+        self._over.set()
+        async with self._changing:
+            await self._closing.aclose()
+
+    def _take_folder(self, stack: contextlib.AsyncExitStack) -> None:
+        if self._wanted_dir is None:
+            self.data_dir = Path(tempfile.mkdtemp(prefix="bacalhau-devnode-"))
+            stack.callback(shutil.rmtree, self.data_dir, ignore_errors=True)
+        else:
+            self.data_dir = Path.cwd() / self._wanted_dir
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(sole_use(self.data_dir))
+
+    async def _run(self, held: socket.socket | None = None) -> None:
+        """Serve what the folder holds; on a socket that is bound already, or on the port of the settings."""
+        async with contextlib.AsyncExitStack() as stack:
+            store = Store(self.data_dir / _DATABASE, unique_names=self.emulation.unique_names)
+            stack.callback(store.close)
+            workshop = self._workshop(stack)
+            orchestrator = self._orchestrator(store, workshop)
+            stack.callback(orchestrator.close)
+            await self._serve(stack, orchestrator, store, workshop, held)
+            orchestrator.resume()
+            self._running = stack.pop_all()
+
+    async def _end(self) -> None:
+        await self._running.aclose()
+
+    def _workshop(self, stack: contextlib.AsyncExitStack) -> Workshop:
+        runs = self.data_dir / "runs"
+        shutil.rmtree(runs, ignore_errors=True)
+        blocks = BlockStore(self.data_dir / "blocks")
+        engine = WasmEngine(needs_names=self.emulation.needs_name_section)
+        stack.callback(engine.close)
+        pools = [
+            ThreadPoolExecutor(size, thread_name_prefix=f"devnode-{name}")
+            for name, size in (("scan", _SCANNERS), ("run", _RUNNERS))
+        ]
+        for pool in pools:
+            stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+        return Workshop(
+            engine=engine,
+            inputs=Inputs(blocks, self._allowed),
+            publishers=Publishers(blocks, self.data_dir / "archives"),
+            emulation=self.emulation,
+            folder=runs,
+            blocks=blocks,
+            scanners=pools[0],
+            runners=pools[1],
+        )
+
+    def _orchestrator(self, store: Store, workshop: Workshop) -> Orchestrator:
+        generation = GENERATIONS.get(self.emulation.version)
+        new_id = generation.new_node_id if generation else lambda: f"n-{uuid.uuid4()}"
+        ids = [store.meta(f"node-{number}", new_id) for number in range(self._count)]
+        meta = {"bacalhau.org/requester.id": ids[0]}
+        if self.emulation.node_shape == "peer":
+            meta["bacalhau.org/requester.publicKey"] = peer_key(ids[0])
+        if self.emulation.has_config:
+            meta["bacalhau.org/orchestrator.id"] = ids[0]
+            meta["bacalhau.org/server.instance.id"] = hashlib.sha256(ids[0].encode()).hexdigest()
+        settings = Settings(
+            round(self._queue_backoff * SECOND),
+            self.emulation.oversubscription,
+            has_queue=self.emulation.has_queue,
+            tells_reason=self.emulation.tells_reason,
+        )
+        orchestrator = Orchestrator(store, settings, meta)
+        capacity = host_capacity(self.data_dir)
+        loop = asyncio.get_running_loop()
+        for node_id in ids:
+            orchestrator.connect(ComputeNode(node_id, capacity, workshop, orchestrator.reports, loop))
+        return orchestrator
+
+    async def _serve(
+        self,
+        stack: contextlib.AsyncExitStack,
+        orchestrator: Orchestrator,
+        store: Store,
+        workshop: Workshop,
+        held: socket.socket | None,
+    ) -> None:
+        jobs = OrchestratorRoutes(orchestrator, store, self.emulation)
+        agent = AgentRoutes(
+            orchestrator,
+            self.emulation,
+            queue_backoff=self._queue_backoff,
+            data_dir=str(self.data_dir),
+            allowed_paths=self._allowed,
+            users=self._users_shown,
+        )
+        requester = requester_parts(orchestrator, store, workshop, self.emulation)
+        generation = GENERATIONS.get(self.emulation.version)
+        is_first = generation is not None and generation.is_first
+        middleware = first_guard() if is_first else guard(self.emulation, self._users)
+        spoiling = spoil(self.faults, self.emulation, self.restart_soon)
+        app = web.Application(middlewares=[spoiling, middleware], client_max_size=self.emulation.body_limit + 1)
+        app.add_routes(FaultRoutes(self.faults, self.token, self.restart_soon).routes())
+        app.add_routes(requester.routes)
+        auth = AuthRoutes(orchestrator.nodes[0].id, self.emulation, offers_challenge=not self._users)
+        parts = () if is_first else (jobs, agent, auth)
+        for part in (*parts, Gateway(workshop.blocks), Archives(self.data_dir / "archives")):
+            app.add_routes(part.routes())
+        app.on_response_prepare.append(drop_extra_headers)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handle_signals=False)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        site = web.TCPSite(runner, _ADDRESS, self._port) if held is None else web.SockSite(runner, held)
+        await site.start()
+        self._runner = runner
+        port = runner.addresses[0][1]
+        self.url = f"http://{_ADDRESS}:{port}"
+        jobs.base, agent.port = self.url, port
+        if requester.jobs is not None and requester.handlers is not None:
+            requester.jobs.base = self.url
+            requester.handlers.resume()
+            stack.callback(requester.handlers.close)
+
+
+def _bound_socket(port: int) -> socket.socket:
+    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind((_ADDRESS, port))
+    except BaseException:
+        held.close()
+        raise
+    return held
+
+
+def _break_connections(runner: web.AppRunner) -> None:
+    for connection in runner.server.connections if runner.server else ():
+        if connection.transport is not None and not connection.transport.is_closing():
+            connection.transport.abort()
+
+
+def host_capacity(folder: Path) -> Resources:
+    """What each emulated compute node has to give: 80 % of the machine, as a real node takes, and at least four cores.
+
+    Programs on a laptop are small and many; a machine of two cores would otherwise run three at a time.
+    """
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Resources(
+        cpu=round(max(_MINIMUM_CPU, _SHARE * (os.cpu_count() or 1)), 2),
+        memory=int(_SHARE * memory),
+        disk=int(_SHARE * shutil.disk_usage(folder).free),
+    )
