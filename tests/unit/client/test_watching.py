@@ -1,0 +1,288 @@
+"""Waiting for a job that is lost, forgotten, or that nothing can run any more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from airflow_provider_bacalhau.client.diagnosis import FailureCategory
+from airflow_provider_bacalhau.client.effects import Effect, Response, Sleep, TransportError
+from airflow_provider_bacalhau.client.errors import (
+    BacalhauError,
+    JobHopeless,
+    JobLost,
+    NotFound,
+    Unreachable,
+    WaitTimeout,
+)
+from airflow_provider_bacalhau.client.facts import Job
+from airflow_provider_bacalhau.client.states import JobState
+from airflow_provider_bacalhau.client.waiting import FORGOTTEN_AFTER, LOST_AFTER
+from tests.support.drive import Script, ok, refusal, version
+from tests.support.network import LOST, job, operations
+from tests.support.recorded import answer
+
+GONE = refusal(404, {"Status": 404, "Message": "job not found: j-1", "Code": "NotFound", "Component": "JobStore"})
+NOON = 1_795_348_800.0  # 2026-11-22T12:00:00Z
+QUEUED = (
+    "Job queued. not enough nodes to run job. requested: 1, available: 1, suitable: 0.\n"
+    "• Node n-1: job already executed on this node more than once"
+)
+
+
+def there(state: str = "Running", message: str = "", **other: Any) -> Response:
+    return ok({"Job": job(state, **{"State": {"StateType": state, "Message": message}, **other})})
+
+
+def with_executions(*executions: dict[str, Any], state: str = "Queued", message: str = QUEUED) -> Response:
+    said = job(state, State={"StateType": state, "Message": message})
+    return ok({"Job": said, "Executions": {"Items": list(executions)}})
+
+
+def failed(number: int, node: str = "n-1", state: int = 10) -> dict[str, Any]:
+    return {
+        "ID": f"e-{number}",
+        "NodeID": node,
+        "ComputeState": {"StateType": state, "Message": "invalid magic number"},
+    }
+
+
+@dataclass
+class Passing(Script):
+    """A script in which time passes while one sleeps.
+
+    :param forever: the answer to what the script does not foresee.
+    """
+
+    now: float = NOON
+    forever: Response | None = None
+    _told: list[str] = field(default_factory=list)
+
+    def perform(self, effect: Effect) -> Any:
+        if isinstance(effect, Sleep):
+            self.now += effect.seconds
+        elif not self.answers and self.forever is not None:
+            self.answers.append(self.forever)
+        return super().perform(effect)
+
+    def wait(self, **options: Any) -> Job:
+        return self.run(operations(clock=lambda: self.now).wait("j-1", **options))
+
+
+def script(*answers: Response | TransportError, forever: Response | None = None) -> Passing:
+    return Passing([version(), *answers], forever=forever)
+
+
+# -- lost -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("poll_interval", [0.1, 5, 600])
+def test_a_job_that_vanishes_is_lost_after_a_grace_period(poll_interval: float) -> None:
+    played = script(there(), forever=GONE)
+    with pytest.raises(JobLost) as caught:
+        played.wait(poll_interval=poll_interval)
+    assert LOST_AFTER <= played.now - NOON < LOST_AFTER + 1
+    assert not caught.value.permanent
+    last, since = caught.value.evidence
+    assert last == "it was last seen Running at 2026-11-22T12:00:00Z"
+    assert since == "since 2026-11-22T12:00:00Z the server answers that there is no such job"
+    assert "running the task again submits a new job" in str(caught.value)
+
+
+def test_an_id_that_was_never_seen_is_not_found_at_once() -> None:
+    played = script(GONE)
+    with pytest.raises(NotFound):
+        played.wait()
+    assert played.sleeps == []
+
+
+def test_a_job_that_the_caller_saw_before_is_lost_as_well() -> None:
+    played = script(forever=GONE)
+    with pytest.raises(JobLost, match="it was seen before this wait"):
+        played.wait(is_known=True)
+    assert played.now - NOON >= LOST_AFTER
+
+
+def test_a_job_that_comes_back_within_the_grace_period_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    played = script(there(), GONE, GONE, there(), GONE, LOST, GONE, there(), there("Completed"))
+    assert played.wait().state is JobState.COMPLETED
+    assert caplog.text.count("does not know job j-1 any more") == 2
+
+
+def test_a_grace_period_begins_anew_when_the_job_was_seen_again() -> None:
+    played = script(there(), GONE, there(), forever=GONE)
+    with pytest.raises(JobLost):
+        played.wait(poll_interval=15)
+    assert played.now - NOON >= LOST_AFTER + 0.1
+
+
+def test_the_deadline_counts_in_the_grace_period_too() -> None:
+    played = script(there(), forever=GONE)
+    with pytest.raises(WaitTimeout, match="the server does not know it any more"):
+        played.wait(deadline=NOON + 5)
+
+
+def test_a_server_that_is_away_does_not_lose_a_job() -> None:
+    played = script(there(), GONE, *[LOST] * 20)
+    with pytest.raises(Unreachable, match="may still be running"):
+        played.wait(poll_interval=30)
+
+
+# -- forgotten in the queue -------------------------------------------------------------------------------------------
+
+FORGETS = "may forget the jobs that wait in it"
+
+
+@pytest.mark.parametrize("state", ["Pending", "Queued"])
+def test_a_job_that_does_not_move_after_the_server_was_away_may_be_forgotten(
+    state: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    played = script(there(state), LOST, forever=there(state))
+    with pytest.raises(WaitTimeout):
+        played.wait(deadline=NOON + 4 * FORGOTTEN_AFTER)
+    assert caplog.text.count(FORGETS) == 1
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        (there("Running"),),
+        (there("Queued", ModifyTime=5), there("Queued", ModifyTime=6)),
+        (there("Queued"), there("Running"), there("Queued")),
+    ],
+)
+def test_a_job_that_moves_is_not_forgotten(after: tuple[Response, ...], caplog: pytest.LogCaptureFixture) -> None:
+    first = there("Queued", ModifyTime=5)
+    played = script(first, LOST, *after, forever=after[-1])
+    with pytest.raises(WaitTimeout):
+        played.wait(deadline=NOON + 3 * FORGOTTEN_AFTER)
+    assert FORGETS not in caplog.text
+
+
+def test_without_trouble_a_long_queue_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(WaitTimeout):
+        script(forever=there("Queued")).wait(deadline=NOON + 3 * FORGOTTEN_AFTER)
+    assert caplog.text == ""
+
+
+# -- hopeless ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_that_nothing_can_run_any_more_ends_the_wait() -> None:
+    both = with_executions(failed(1), failed(2))
+    played = script(there(), there("Queued", QUEUED), both, both)
+    told: list[JobState] = []
+    with pytest.raises(JobHopeless) as caught:
+        played.wait(fail_fast=True, on_change=lambda seen: told.append(seen.state))
+    assert played.now - NOON < 2
+    assert told == [JobState.RUNNING, JobState.QUEUED]
+    outcome = caught.value.outcome
+    assert outcome.is_hopeless
+    assert outcome.diagnosis is not None
+    assert outcome.diagnosis.category is FailureCategory.MODULE_INVALID
+    assert str(caught.value).startswith("Job j-1 failed (it is still Queued): invalid magic number.")
+    assert [line.rpartition("?")[2] for line in played.lines[-2:]] == [
+        "include=executions",
+        "include=executions%2Chistory",
+    ]
+
+
+def test_only_who_asks_for_it_is_told_and_pays_for_it() -> None:
+    both = with_executions(failed(1), failed(2))
+    played = script(there("Queued", QUEUED), both, both, there("Failed"))
+    assert played.wait().state is JobState.FAILED
+    assert not any("include" in line for line in played.lines)
+
+
+def test_a_running_job_is_looked_at_without_its_executions() -> None:
+    played = script(*[there()] * 5, there("Completed"))
+    played.wait(fail_fast=True)
+    assert not any("include" in line for line in played.lines)
+
+
+def test_a_second_try_that_begins_in_between_is_no_end() -> None:
+    both, again = with_executions(failed(1), failed(2)), with_executions(failed(1), failed(2), failed(3, "n-2", 5))
+    played = script(there("Queued", QUEUED), both, again, there("Running"), there("Completed"))
+    assert played.wait(fail_fast=True).state is JobState.COMPLETED
+
+
+def test_a_job_that_is_over_by_then_is_over() -> None:
+    both = with_executions(failed(1), failed(2))
+    played = script(there("Queued", QUEUED), both, with_executions(failed(1), failed(2), state="Failed"))
+    assert played.wait(fail_fast=True).state is JobState.FAILED
+
+
+def nodes(*ids: str) -> Response:
+    info = ({"NodeID": one, "NodeType": "Compute", "ComputeNodeInfo": {"ExecutionEngines": ["wasm"]}} for one in ids)
+    return ok({"Nodes": [{"Info": one, "Connection": "CONNECTED"} for one in info]})
+
+
+def test_a_job_that_never_got_beyond_pending_is_judged_by_the_list_of_nodes_in_a_second_look() -> None:
+    both = with_executions(failed(1), failed(2), state="Pending", message="")
+    played = script(there("Pending"), both, both, nodes("n-1"), both)
+    with pytest.raises(JobHopeless):
+        played.wait(fail_fast=True)
+    assert played.answers == []
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [nodes("n-1", "n-2"), nodes(), refusal(403, {"Message": "no"}), refusal(401, {"Message": "no"})],
+    ids=["another node", "no node", "forbidden", "unknown"],
+)
+def test_a_list_of_nodes_that_does_not_prove_it_is_no_proof(listed: Response) -> None:
+    both = with_executions(failed(1), failed(2), state="Pending", message="")
+    played = script(there("Pending"), both, both, listed, there("Completed"))
+    assert played.wait(fail_fast=True).state is JobState.COMPLETED
+
+
+def test_what_looks_hopeless_but_once_is_not() -> None:
+    both = with_executions(failed(1), failed(2), state="Pending", message="")
+    alive = with_executions(failed(1), failed(2), failed(3, "n-2", 1), state="Pending", message="")
+    played = script(there("Pending"), both, alive, both, alive, there("Completed"))
+    assert played.wait(fail_fast=True).state is JobState.COMPLETED
+    assert not any("nodes" in line for line in played.lines)
+
+
+def test_a_server_that_is_away_while_nodes_are_asked_for_is_waited_for() -> None:
+    both = with_executions(failed(1), failed(2), state="Pending", message="")
+    played = script(there("Pending"), both, both, LOST, both, nodes("n-1"), both)
+    with pytest.raises(JobHopeless):
+        played.wait(fail_fast=True)
+
+
+def test_v1_3_leaves_such_a_job_running_so_its_executions_are_always_asked_for() -> None:
+    stuck = answer("v1.3.2", "bad module: get")
+    played = Passing([version("v1.3.2"), stuck, stuck, stuck, answer("v1.3.2", "nodes"), stuck])
+    with pytest.raises(JobHopeless) as caught:
+        played.wait(fail_fast=True)
+    assert caught.value.outcome.job.state is JobState.RUNNING
+    assert caught.value.outcome.diagnosis is not None
+    assert caught.value.outcome.diagnosis.category is FailureCategory.MODULE_INVALID
+    assert "include" not in played.lines[1]
+    assert played.lines[2].endswith("include=executions")
+
+
+@pytest.mark.parametrize("recorded", ["v1.4.0", "v1.7.0", "v1.9.3"])
+@pytest.mark.parametrize(
+    ("label", "category"),
+    [
+        ("bad module: get", FailureCategory.MODULE_INVALID),
+        ("exec timeout: get", FailureCategory.EXECUTION_TIMEOUT),
+    ],
+)
+def test_recorded_jobs_end_the_wait_with_their_cause(recorded: str, label: str, category: FailureCategory) -> None:
+    stuck = answer(recorded, label)
+    played = Passing([version(recorded), stuck, stuck, stuck])
+    with pytest.raises(JobHopeless) as caught:
+        played.wait(fail_fast=True)
+    assert caught.value.outcome.diagnosis is not None
+    assert caught.value.outcome.diagnosis.category is category
+
+
+def test_a_lost_or_hopeless_job_is_an_error_that_may_be_tried_again() -> None:
+    for kind in (JobLost, JobHopeless):
+        assert issubclass(kind, BacalhauError)
+        assert not kind.permanent
