@@ -6,6 +6,7 @@ By default these are the versions that the embedded node plays; ``BACALHAU_TEST_
 from __future__ import annotations
 
 import contextlib
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +15,12 @@ from typing import Any
 import pytest
 
 from airflow_provider_bacalhau.client import FailureCategory, JobState, StopOutcome
-from airflow_provider_bacalhau.client.errors import NotFound
+from airflow_provider_bacalhau.client.errors import JobHopeless, NotFound
 from airflow_provider_bacalhau.client.settings import ClientSettings
 from airflow_provider_bacalhau.client.spec import assign_mounts, parse_inputs
 
 from .conftest import ENDPOINT, GATEWAY, spoken_to
-from .jobs import Submitter, busy, exiting, inline, job, unique
+from .jobs import PATIENCE, Submitter, busy, exiting, inline, job, unique
 from .programs import counts_words, sums
 
 SERVERS = (
@@ -44,6 +45,9 @@ CIDS = {
     "-99": "QmS4SfR38rz2LZUg91EzaA8nePwqYaNP9J7jB37TXYJwcC",
 }
 """What real servers of all generations gave the results of ``exitn.wasm``."""
+
+UNLOADABLE = b"\0asm\1\0\0\0" + b"\x00\x05\x04name" + b"\x0a\x01\xff"
+"""What looks like a module to the client, and to no engine."""
 
 
 @pytest.fixture(scope="module", params=SERVERS, ids=lambda server: "-".join(server))
@@ -133,11 +137,27 @@ def test_jobs_are_chained_by_their_ids(jobs: Submitter) -> None:
 
 
 def test_a_module_that_cannot_be_loaded_is_named(jobs: Submitter) -> None:
-    broken = b"\0asm\1\0\0\0" + b"\x00\x05\x04name" + b"\x0a\x01\xff"
-    outcome = jobs.finish(small(job(broken)))
+    outcome = jobs.finish(small(job(UNLOADABLE)))
     assert outcome.job.state is JobState.FAILED
     assert outcome.diagnosis is not None
     assert outcome.diagnosis.category is FailureCategory.MODULE_INVALID
+
+
+def test_nothing_waits_for_a_job_that_failed_on_every_node(jobs: Submitter, settings: ClientSettings) -> None:
+    may_queue = settings.api == "orchestrator" and jobs.client.version().capabilities.waits_for_nodes
+    spec = job(UNLOADABLE, queue_timeout=600)
+    job_id = jobs.submit(spec if may_queue else small(spec))
+    deadline = time.time() + PATIENCE
+    if may_queue:
+        with pytest.raises(JobHopeless) as caught:
+            jobs.client.wait(job_id, poll_interval=0.2, deadline=deadline, fail_fast=True)
+        outcome = caught.value.outcome
+    else:  # nothing waits in a queue there: the job fails by itself
+        assert jobs.client.wait(job_id, poll_interval=0.2, deadline=deadline, fail_fast=True).state is JobState.FAILED
+        outcome = jobs.client.outcome(job_id)
+    assert outcome.diagnosis is not None
+    assert outcome.diagnosis.category is FailureCategory.MODULE_INVALID
+    assert len(outcome.job.executions or ()) >= 2
 
 
 def test_a_job_that_fits_no_node_fails_with_that_reason(jobs: Submitter) -> None:
