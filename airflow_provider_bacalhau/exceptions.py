@@ -50,6 +50,7 @@ def translated(*, others_job: bool = False, in_sensor: bool = False) -> Iterator
     from airflow_provider_bacalhau.client.errors import (
         BacalhauError,
         JobFailed,
+        JobLost,
         ResultUnavailable,
         WaitTimeout,
         WatchFailed,
@@ -63,6 +64,6 @@ def translated(*, others_job: bool = False, in_sensor: bool = False) -> Iterator
             raise BacalhauTaskFailedForGood(error) from None
         if in_sensor:
             raise
-        if isinstance(error, JobFailed | ResultUnavailable | WaitTimeout | WatchFailed):
+        if isinstance(error, JobFailed | JobLost | ResultUnavailable | WaitTimeout | WatchFailed):
             raise BacalhauTaskFailed(error) from None
         raise BacalhauTaskFailed(error) from error

@@ -1,19 +1,24 @@
-"""From an operator's arguments to the job that is sent: read, embed files, resolve inputs, limit, name."""
+"""From an operator's arguments to the job that it claims, and to the job that is sent.
+
+The first needs no network and refuses what is wrong; only a job that is really sent has its inputs looked up.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
     from airflow_provider_bacalhau.client import BacalhauClient
-    from airflow_provider_bacalhau.client.spec import JobSpec
+    from airflow_provider_bacalhau.client.claims import OnExisting
+    from airflow_provider_bacalhau.client.diagnosis import JobOutcome
+    from airflow_provider_bacalhau.client.naming import Claim, Owner
+    from airflow_provider_bacalhau.client.spec import Input, JobSpec
+    from airflow_provider_bacalhau.client.success import SuccessPolicy
 
 Duration = float | timedelta
 
@@ -27,35 +32,123 @@ class Limits:
     execution: Duration | None = None
     total: Duration | None = None
 
+    def of_job(self) -> list[float | None]:
+        """Those that are the job's own, in seconds; the wait's is not."""
+        own = (self.queue, self.execution, self.total)
+        return [one.total_seconds() if isinstance(one, timedelta) else one for one in own]
+
 
 @dataclass(frozen=True)
 class Wait:
     """How a task waits for its job.
 
     :param poll_interval: seconds between two looks.
-    :param deadline: seconds since the epoch at which the wait ends; None for never.
+    :param timeout: seconds from the job's submission; None for as long as it takes.
     """
 
     poll_interval: float
-    deadline: float | None
+    timeout: float | None
 
     @classmethod
     def checked(cls, poll_interval: object, timeout: object) -> Wait:
-        """Begin a wait now.
+        """Read what a user gave.
 
-        :param timeout: how long; None for as long as it takes.
         :raises InvalidJobSpec: for what is no duration above zero.
         """
         from airflow_provider_bacalhau.client.spec.timeouts import check_seconds
 
         pause = check_seconds(poll_interval, "poll_interval", above_zero=True)
-        if timeout is None:
-            return cls(pause, None)
-        return cls(pause, time.time() + check_seconds(timeout, "timeout", above_zero=True))
+        return cls(pause, None if timeout is None else check_seconds(timeout, "timeout", above_zero=True))
+
+    def deadline(self, age: float) -> float | None:
+        """When the wait for a job ends, in seconds since the epoch; None for never.
+
+        :param age: seconds since the job was submitted, by an earlier try perhaps.
+        """
+        return None if self.timeout is None else time.time() + self.timeout - age
 
 
-def prepare(
-    client: BacalhauClient,
+@dataclass(frozen=True)
+class Rules:
+    """How a task judges its job, and treats an earlier one; see the parameters of ``BacalhauSubmitJobOperator``.
+
+    :param skipped: exit codes that make the task skipped.
+    :param final: exit codes after which it is not tried again.
+    """
+
+    success_policy: SuccessPolicy
+    allow_missing_results: bool
+    skipped: frozenset[int]
+    final: frozenset[int]
+    on_existing: OnExisting
+
+    @classmethod
+    def checked(
+        cls,
+        *,
+        success_policy: object,
+        allow_missing_results: bool,
+        skip_on_exit_code: object,
+        no_retry_on_exit_code: object,
+        on_existing: object,
+    ) -> Rules:
+        """Read what a user gave.
+
+        :raises InvalidJobSpec: naming the argument that cannot be.
+        """
+        from airflow_provider_bacalhau.client.claims import check_on_existing
+        from airflow_provider_bacalhau.client.success import check_success_policy
+
+        return cls(
+            check_success_policy(success_policy),
+            allow_missing_results,
+            _exit_codes(skip_on_exit_code, "skip_on_exit_code"),
+            _exit_codes(no_retry_on_exit_code, "no_retry_on_exit_code"),
+            check_on_existing(on_existing),
+        )
+
+    def is_final(self, outcome: JobOutcome) -> bool:
+        """Whether a job that failed is not to be tried again because of a program's exit code."""
+        return not self.final.isdisjoint(outcome.bad_exit_codes)
+
+
+def _exit_codes(value: object, place: str) -> frozenset[int]:
+    from airflow_provider_bacalhau.client.errors import InvalidJobSpec
+
+    if value is None:
+        return frozenset()
+    several = value if isinstance(value, Collection) and not isinstance(value, str | bytes) else [value]
+    codes = {code for code in several if isinstance(code, int) and not isinstance(code, bool)}
+    if len(codes) < len(set(several)):
+        raise InvalidJobSpec(f"is {value!r:.80}, and must be an exit code or several, as numbers.", place=place)
+    return frozenset(codes)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The job that a task asks for, still without what only the network knows.
+
+    :param spec: with its limits.
+    :param inputs: to be looked up and added to it.
+    :param hash: of what the user asks for.
+    """
+
+    spec: JobSpec
+    inputs: Sequence[Input]
+    hash: str
+
+    def complete(self, client: BacalhauClient) -> JobSpec:
+        """The job that is sent: its inputs looked up, each in its place.
+
+        :raises InvalidJobSpec: when two inputs end up in one place; no job was sent.
+        :raises ResultUnavailable: when there is nothing where an input should be.
+        """
+        from airflow_provider_bacalhau.client.spec import assign_mounts
+
+        return self.spec.with_inputs(assign_mounts(client.resolve_inputs(self.inputs), self.spec))
+
+
+def draft(
     job_spec: Mapping[str, Any] | str,
     *,
     folder: Path,
@@ -63,54 +156,51 @@ def prepare(
     input_volumes: Sequence[str] = (),
     env: Mapping[str, Any] | None = None,
     limits: Limits | None = None,
-) -> JobSpec:
-    """Make the job that a task asks for, still without its final name.
+) -> Draft:
+    """Read what a task asks for.
 
-    :param client: looks up jobs, results and paths among the inputs.
     :param folder: the DAG file's, where local files are looked for.
     :param inputs: one item or a list; None is what a task without a result leaves, and refused.
     :param input_volumes: texts ``<cid>[,<cid>…]:<mount>``, as DAGs for ``bacalhau-airflow`` have them.
-    :raises InvalidJobSpec: naming the place that is wrong; no job was sent.
+    :raises InvalidJobSpec: naming the place that is wrong; nothing was sent.
     """
     from airflow_provider_bacalhau.client.spec import (
         apply_timeouts,
-        assign_mounts,
         embed_local_files,
         merge_env,
         parse_input_volumes,
         parse_inputs,
         read_job_spec,
+        spec_hash,
     )
+    from airflow_provider_bacalhau.client.spec.inputs import stable_form
 
     limits = limits or Limits()
     spec = merge_env(read_job_spec(job_spec, base=folder), env)
     if input_volumes:
         spec = spec.with_inputs(parse_input_volumes(input_volumes))
     items = parse_inputs(embed_local_files(inputs, base=folder, place="inputs"))
-    spec = spec.with_inputs(assign_mounts(client.resolve_inputs(items), spec))
-    return apply_timeouts(
+    limited = apply_timeouts(
         spec,
         wait_timeout=limits.wait,
         queue_timeout=limits.queue,
         execution_timeout=limits.execution,
         total_timeout=limits.total,
     )
+    return Draft(limited, items, spec_hash(spec.to_dict(), list(map(stable_form, items)), limits.of_job()))
 
 
-def name_job(
-    spec: JobSpec, context: Context, *, name: str | None, namespace: str | None, default_namespace: str
-) -> JobSpec:
-    """Give a job its namespace, and the name that only this attempt of this task gives it.
+def claim_for(owner: Owner, wanted: Draft, *, name: str | None, namespace: str | None, default_namespace: str) -> Claim:
+    """What an attempt claims: this job, in its namespace, under a name that a person recognises.
 
     :param name: the readable part; otherwise the spec's own name, otherwise the task's id.
     :param namespace: otherwise the spec's own, otherwise ``default_namespace``, otherwise ``default``.
     :raises InvalidJobSpec: when operator and spec give different names, or what is no text.
     """
     from airflow_provider_bacalhau.client.errors import InvalidJobSpec
-    from airflow_provider_bacalhau.client.naming import job_name
-    from airflow_provider_bacalhau.client.spec import spec_hash
-    from airflow_provider_bacalhau.version_compat import airflow_address
+    from airflow_provider_bacalhau.client.naming import Claim
 
+    spec = wanted.spec
     for place, text in (("name", name), ("namespace", namespace)):
         if text is not None and not isinstance(text, str):
             raise InvalidJobSpec(f"must be text, not {type(text).__name__} {str(text)[:60]!r}.", place=place)
@@ -120,16 +210,9 @@ def name_job(
             place="name",
             hint="Give one of them.",
         )
-    ti = context["ti"]
-    spec = spec.model_copy(update={"namespace": namespace or spec.namespace or default_namespace or "default"})
-    # The address tells this Airflow from others that share the network and have equal run ids.
-    attempt = (
-        airflow_address(),
-        ti.dag_id,
-        ti.run_id,
-        ti.task_id,
-        ti.map_index,
-        ti.try_number,
-        spec_hash(spec.to_wire()),
+    return Claim(
+        owner,
+        readable=name or spec.name or owner.task_id,
+        spec_hash=wanted.hash,
+        namespace=namespace or spec.namespace or default_namespace or "default",
     )
-    return spec.model_copy(update={"name": job_name(name or spec.name or ti.task_id, *attempt)})

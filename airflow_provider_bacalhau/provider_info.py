@@ -54,6 +54,24 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": ["airflow.providers.bacalhau.triggers.bacalhau"],
             }
         ],
+        "config": {
+            "bacalhau": {
+                "description": "Bacalhau provider",
+                "options": {
+                    "deployment_id": {
+                        "description": (
+                            "What tells this Airflow from others that use the same Bacalhau network and may have equal "
+                            "run ids. Jobs are labelled with a hash of it. The same on all workers and triggerers; by "
+                            "default the address of this Airflow."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "production",
+                        "default": None,
+                    },
+                },
+            },
+        },
         "extra-links": ["airflow.providers.bacalhau.links.bacalhau.BacalhauJobLink"],
         "connection-types": [
             {

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from logging import Logger
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from airflow_provider_bacalhau import xcom
 
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_bacalhau.client import BacalhauClient, Execution
-    from airflow_provider_bacalhau.client.diagnosis import Diagnosis, JobOutcome
+    from airflow_provider_bacalhau.client.diagnosis import JobOutcome
     from airflow_provider_bacalhau.hooks.bacalhau import BacalhauHook
 
 _MOST_LINES = 200
@@ -34,24 +37,47 @@ def push_job(context: Context, hook: BacalhauHook, job_id: str) -> str:
     return url
 
 
-def report_outcome(context: Context, outcome: JobOutcome, log: Logger, *, log_output: bool = True) -> None:
+def report_outcome(
+    context: Context,
+    outcome: JobOutcome,
+    log: Logger,
+    *,
+    log_output: bool = True,
+    excused: Collection[int] = (),
+) -> None:
     """Tell how a job ended, and fail unless it succeeded.
 
     :param outcome: of a job that is over.
     :param log: the task's log.
     :param log_output: whether to show what its programs wrote.
+    :param excused: exit codes that make the task skipped, when no other bad ones are among the job's.
     :raises JobFailed: with the diagnosis.
+    :raises AirflowSkipException: for excused exit codes.
     """
     from airflow_provider_bacalhau.client.errors import JobFailed
 
-    job, diagnosis = outcome.job, outcome.diagnosis
     if log_output:
-        _log_output(job.executions or (), log)
-    push(context, **{xcom.JOB_STATE: job.state.value, xcom.EXIT_CODES: outcome.exit_codes})
-    if diagnosis is None:
-        return
-    _report_failure(context, diagnosis, log)
-    raise JobFailed(diagnosis)
+        _log_output(outcome.job.executions or (), log)
+    _push_end(context, outcome)
+    codes = set(outcome.bad_exit_codes or outcome.exit_codes)
+    if codes and codes <= set(excused):
+        raise AirflowSkipException(
+            f"Job {outcome.job.id} ended with exit code {', '.join(map(str, sorted(codes)))}, which skips this task."
+        )
+    if outcome.diagnosis is not None:
+        raise JobFailed(outcome.diagnosis)
+
+
+def report_missing_results(outcome: JobOutcome) -> None:
+    """Fail when a job that succeeded has no results although it has a publisher.
+
+    :raises JobFailed: with the diagnosis.
+    """
+    from airflow_provider_bacalhau.client.diagnosis import missing_results
+    from airflow_provider_bacalhau.client.errors import JobFailed
+
+    if (diagnosis := missing_results(outcome.job)) is not None:
+        raise JobFailed(diagnosis)
 
 
 def report_timeout(
@@ -63,7 +89,6 @@ def report_timeout(
     :param message: where it stood, and what became of it.
     :raises WaitTimeout: with the message.
     """
-    from airflow_provider_bacalhau.client.diagnosis import Diagnosis, FailureCategory
     from airflow_provider_bacalhau.client.errors import BacalhauError, WaitTimeout
 
     facts: tuple[str, ...] = ()
@@ -74,16 +99,41 @@ def report_timeout(
     else:
         if log_output:
             _log_output(outcome.job.executions or (), log)
-        push(context, **{xcom.JOB_STATE: outcome.job.state.value, xcom.EXIT_CODES: outcome.exit_codes})
+        _push_end(context, outcome)
         facts = outcome.diagnosis.facts if outcome.diagnosis else ()
-    hint = "Raise timeout=… if the job needs longer."
-    _report_failure(context, Diagnosis(FailureCategory.WAIT_TIMEOUT, message, hint, facts), log)
-    raise WaitTimeout(message, hint=hint)
+    raise WaitTimeout(message, hint="Raise timeout=… if the job needs longer.", facts=facts)
 
 
-def _report_failure(context: Context, diagnosis: Diagnosis, log: Logger) -> None:
-    push(context, **{xcom.FAILURE_CATEGORY: diagnosis.category.value})
-    log.error("%s", "\n".join(diagnosis.lines()))
+class Task(Protocol):
+    """What is used of a task."""
+
+    log: Logger
+    job_url: str | None
+
+
+@contextmanager
+def told(context: Context, task: Task) -> Iterator[None]:
+    """Tell why a task fails: a short block in its log, and the category as an XCom. The error goes on as it is."""
+    from airflow_provider_bacalhau.client.diagnosis import diagnosis_of
+    from airflow_provider_bacalhau.client.errors import BacalhauError
+
+    try:
+        yield
+    except BacalhauError as error:
+        diagnosis = diagnosis_of(error)
+        push(context, **{xcom.FAILURE_CATEGORY: diagnosis.category.value})
+        link = [f"Job: {task.job_url}"] if task.job_url else []
+        task.log.error("%s", "\n".join([*diagnosis.lines(), *link]))
+        raise
+
+
+def _push_end(context: Context, outcome: JobOutcome) -> None:
+    ended = {
+        xcom.JOB_STATE: outcome.job.state.value,
+        xcom.EXIT_CODES: outcome.exit_codes,
+        xcom.EXECUTION_COUNTS: outcome.counts,
+    }
+    push(context, **ended)
 
 
 def describe_results(references: Sequence[Mapping[str, Any]]) -> str:
@@ -105,28 +155,34 @@ def push_results(context: Context, client: BacalhauClient, job_id: str) -> list[
     return references
 
 
-def _log_output(executions: tuple[Execution, ...], log: Logger) -> None:
-    with_output = [one for one in executions if one.stdout or one.stderr]
-    if not with_output:
+def show_lines(log: Logger, title: str, lines: Iterable[str]) -> None:
+    """Show what programs wrote as a group of the task's log; nothing when they wrote nothing."""
+    from airflow_provider_bacalhau.client.reading import clean
+
+    # A line must not close the log's group, nor write over others with control characters.
+    shown = [clean(line, _LONGEST_LINE).replace("::", ":\u200b:") for line in lines]
+    if not shown:
         return
-    log.info("::group::Output of the job (from its record; possibly partial)")
-    for one in with_output:
+    log.info("::group::%s", title)
+    for line in shown:
+        log.info("%s", line)
+    log.info("::endgroup::")
+
+
+def _log_output(executions: tuple[Execution, ...], log: Logger) -> None:
+    show_lines(log, "Output of the job (from its record; possibly partial)", _written(executions))
+
+
+def _written(executions: tuple[Execution, ...]) -> Iterator[str]:
+    for one in executions:
         for stream, text, is_cut in (
             ("stdout", one.stdout, one.stdout_truncated),
             ("stderr", one.stderr, one.stderr_truncated),
         ):
-            for line in _lines(text):
-                log.info("%s %s | %s", one.id[:10], stream, line)
+            lines = text.splitlines()
+            place = f"{one.id[:10]} {stream} |"
+            yield from (f"{place} {line}" for line in lines[:_MOST_LINES])
+            if len(lines) > _MOST_LINES:
+                yield f"{place} … {len(lines) - _MOST_LINES} more lines"
             if is_cut:
-                log.info("%s %s | … cut by the server; the whole is in the job's results", one.id[:10], stream)
-    log.info("::endgroup::")
-
-
-def _lines(text: str) -> Iterator[str]:
-    from airflow_provider_bacalhau.client.reading import clean
-
-    lines = text.splitlines()
-    # A line must not close the log's group, nor write over others with control characters.
-    yield from (clean(line, _LONGEST_LINE).replace("::", ":\u200b:") for line in lines[:_MOST_LINES])
-    if len(lines) > _MOST_LINES:
-        yield f"… {len(lines) - _MOST_LINES} more lines"
+                yield f"{place} … cut by the server; the whole is in the job's results"

@@ -22,5 +22,8 @@ JOB_STATE: Final = "job_state"
 EXIT_CODES: Final = "exit_codes"
 """Exit codes of the job's completed executions: a list of integers, −1 for a WebAssembly program that just returned."""
 
+EXECUTION_COUNTS: Final = "execution_counts"
+"""How many executions were ``wanted``, ``completed``, ``succeeded`` and ``failed``: a dict of integers."""
+
 FAILURE_CATEGORY: Final = "failure_category"
-"""Why the job did not succeed: a name of ``FailureCategory``. Pushed on failure only."""
+"""Why the task failed: a name of ``FailureCategory``. Pushed on failure only."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
@@ -19,7 +19,7 @@ from airflow_provider_bacalhau.client.auth import with_auth
 from airflow_provider_bacalhau.client.dialects.answers import unreachable
 from airflow_provider_bacalhau.client.dialects.dialect import Dialect
 from airflow_provider_bacalhau.client.effects import Operation, TransportError
-from airflow_provider_bacalhau.client.errors import ConfigurationError, InvalidJobSpec
+from airflow_provider_bacalhau.client.errors import BacalhauError, ConfigurationError, InvalidJobSpec
 from airflow_provider_bacalhau.client.facts import StopOutcome
 from airflow_provider_bacalhau.client.naming import check_job_id
 from airflow_provider_bacalhau.client.operations import Operations
@@ -34,6 +34,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 LOG_SECONDS = 60.0
 """How long a log is listened to, if nobody says otherwise."""
+_MOST_TAIL = 16 * 1024
 
 _Composed = Callable[Concatenate[Operations, P], Operation[T]]
 
@@ -118,7 +119,14 @@ class BacalhauClient:
         return self._transport.run(with_retry(with_auth(operation, self.operations.auth)))
 
     def stop_quickly(self, job_id: str, reason: str, *, seconds: float = 2.0) -> StopOutcome:
-        """Stop a job from a signal handler: one try each request, on a connection of its own, in little time.
+        """Stop a job from a signal handler; see :meth:`quickly`.
+
+        :param seconds: for each exchange.
+        """
+        return self.quickly(_primitive(Dialect.stop)(self.operations, job_id, reason), seconds=seconds)
+
+    def quickly(self, operation: Operation[T], *, seconds: float = 2.0) -> T:
+        """Run an operation from a signal handler: one try each request, on a connection of its own, in little time.
 
         Airflow kills a process five seconds after it has told it to end, and the client's own connection may be in
         the middle of a request.
@@ -129,10 +137,25 @@ class BacalhauClient:
 
         transport = SyncTransport(replace(self.settings, timeout=seconds))
         try:
-            stop = _primitive(Dialect.stop)(self.operations, job_id, reason)
-            return transport.run(with_auth(stop, self.operations.auth))
+            return transport.run(with_auth(operation, self.operations.auth))
         finally:
             transport.close()
+
+    def log_tail(self, job_id: str, *, seconds: float) -> str:
+        """What a job's latest execution has written so far, as far as the server tells; see :meth:`quickly`.
+
+        It is a favour, asked of a job that is about to be stopped: what goes wrong leaves it short, or empty.
+
+        :param seconds: how long to listen.
+        """
+        from airflow_provider_bacalhau.client.transport.websocket import in_thread
+
+        text = ""
+        with suppress(BacalhauError):
+            wanted = self.quickly(self.operations.logs_request(job_id, follow=False), seconds=seconds)
+            for chunk in in_thread(lambda: _chunks(self.settings, wanted, seconds)):
+                text = (text + chunk.text)[-_MOST_TAIL:]
+        return text
 
     def logs(
         self, job_id: str, execution_id: str = "", *, follow: bool = True, seconds: float = LOG_SECONDS
@@ -174,6 +197,10 @@ class BacalhauClient:
     version = _sync(Operations.version)
     greet = _sync(Operations.greet)
     submit_once = _sync(_of_spec(Operations.submit_once))
+    find_for = _sync(Operations.find_for)
+    submit_for = _sync(Operations.submit_for)
+    stop_for = _sync(Operations.stop_for)
+    age = _sync(Operations.age)
     wait = _sync(_of_job(Operations.wait))
     outcome = _sync(_of_job(Operations.outcome))
     references = _sync(_of_job(Operations.references))
@@ -256,6 +283,10 @@ class AsyncBacalhauClient:
     version = _async(Operations.version)
     greet = _async(Operations.greet)
     submit_once = _async(_of_spec(Operations.submit_once))
+    find_for = _async(Operations.find_for)
+    submit_for = _async(Operations.submit_for)
+    stop_for = _async(Operations.stop_for)
+    age = _async(Operations.age)
     wait = _async(_of_job(Operations.wait))
     outcome = _async(_of_job(Operations.outcome))
     references = _async(_of_job(Operations.references))

@@ -24,6 +24,7 @@ from airflow_provider_bacalhau.client.errors import (
     ServerUnavailable,
     Unreachable,
     WaitTimeout,
+    WatchFailed,
 )
 from airflow_provider_bacalhau.client.evidence import coded, facts_of, first_line
 from airflow_provider_bacalhau.client.facts import Execution, HistoryEvent, Job
@@ -196,6 +197,17 @@ def _server_hint(history: Sequence[HistoryEvent]) -> str:
     return clean(" ".join(hints[-1].split()), 500) if hints else ""
 
 
+def missing_results(job: Job) -> Diagnosis | None:
+    """Say why a job that succeeded and has no results did not do what was wanted; None where it was to keep none."""
+    if job.publisher in {"", "noop"}:
+        return None
+    return Diagnosis(
+        FailureCategory.RESULTS_MISSING,
+        f"Job {job.id} succeeded, but the publisher {job.publisher} has kept no results.",
+        "Look at the job's executions on the network; allow_missing_results=True if that is as it should be.",
+    )
+
+
 def diagnosis_of(error: BacalhauError) -> Diagnosis:
     """Say why there is no job that could be judged, in the same form.
 
@@ -212,11 +224,15 @@ def diagnosis_of(error: BacalhauError) -> Diagnosis:
         facts.append(f"missing right: {error.capability}")
     if isinstance(error, JobLost):
         facts.extend(error.evidence)
+    if isinstance(error, WaitTimeout):
+        facts.extend(error.facts)
     summary = clean(error.message, 500)
     return Diagnosis(_category_of(error), summary, clean(error.hint, 500), tuple(facts))
 
 
 def _category_of(error: BacalhauError) -> FailureCategory:
+    if isinstance(error, WatchFailed):
+        return FailureCategory.__members__.get(error.category, FailureCategory.UNKNOWN)
     for kind, category in _CATEGORIES:
         if isinstance(error, kind):
             return category
@@ -268,6 +284,17 @@ class JobOutcome:
     def exit_codes(self) -> list[int]:
         """Exit codes of the completed executions, in the order of their partitions."""
         return [one.exit_code for one in completed_executions(self.job.executions or ()) if one.exit_code is not None]
+
+    @property
+    def bad_exit_codes(self) -> list[int]:
+        """Those of them that are not success."""
+        bad = [one for one in completed_executions(self.job.executions or ()) if not exit_code_is_good(self.job, one)]
+        return [one.exit_code for one in bad if one.exit_code is not None]
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether one of the executions is not over."""
+        return any(not one.state.is_terminal for one in self.job.executions or ())
 
     @property
     def counts(self) -> dict[str, int]:

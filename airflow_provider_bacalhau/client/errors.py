@@ -96,11 +96,13 @@ class WatchFailed(BacalhauError):
     """A job could not be watched any longer by another process, which told why.
 
     :param permanent: whether watching it again would fail again.
+    :param category: name of the ``FailureCategory`` of what the other process met.
     """
 
-    def __init__(self, message: str, *, permanent: bool = False) -> None:
+    def __init__(self, message: str, *, permanent: bool = False, category: str = "") -> None:
         super().__init__(message)
         self.permanent = permanent
+        self.category = category
 
 
 class InvalidJobSpec(BacalhauError, ValueError):
@@ -226,6 +228,7 @@ class JobFailed(BacalhauError):
     def __init__(self, diagnosis: Diagnosis) -> None:
         super().__init__(diagnosis.summary, hint=diagnosis.hint)
         self.diagnosis = diagnosis
+        self.permanent = not diagnosis.category.is_retried
 
 
 class JobHopeless(BacalhauError):
@@ -260,7 +263,14 @@ class JobLost(BacalhauError):
 
 
 class WaitTimeout(BacalhauError):
-    """The job did not end within the time that the caller gave it."""
+    """The job did not end within the time that the caller gave it.
+
+    :param facts: what is known of the job, in lines for a log.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", facts: Sequence[str] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.facts = tuple(facts)
 
 
 class ResultUnavailable(BacalhauError):

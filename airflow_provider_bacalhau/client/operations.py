@@ -29,7 +29,6 @@ from airflow_provider_bacalhau.client.facts import AgentNode, Submission
 from airflow_provider_bacalhau.client.gateway import Gateway
 from airflow_provider_bacalhau.client.identity import load_identity
 from airflow_provider_bacalhau.client.results import ResultReference, refer
-from airflow_provider_bacalhau.client.watching import Watching
 
 if TYPE_CHECKING:
     from airflow_provider_bacalhau.client.dialects.logs import LogsRequest
@@ -77,7 +76,7 @@ class Greeting:
         return tuple(sorted({engine for node in self.nodes or () for engine in node.engines}))
 
 
-class Operations(Watching):
+class Operations(Claims):
     """A Bacalhau network behind one server.
 
     :param settings: where it is.

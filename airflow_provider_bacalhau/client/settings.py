@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,3 +140,17 @@ def api_address(host: str, port: int | None = None, *, use_tls: bool = False) ->
     shown = f"[{name}]" if ":" in name else name
     path = parts.path.rstrip("/").removesuffix("/api/v1")
     return f"{parts.scheme}://{shown}:{number}{path}"
+
+
+def is_loopback(url: str) -> bool:
+    """Whether an address is one of this machine alone; an empty one, which nobody else can name, counts as such."""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
+    if host in {"", "localhost"}:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

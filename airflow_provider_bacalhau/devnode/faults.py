@@ -139,8 +139,8 @@ class Fault:
         kind = FaultKind.of(self.kind)
         object.__setattr__(self, "kind", kind)
         for name in ("method", "path", "location", "state", "jobs"):
-            if not isinstance(value := getattr(self, name), str) or not value:
-                raise FaultError(name, f"is a text, not {value!r}")
+            if not isinstance(value := getattr(self, name), str) or not value or not value.isprintable():
+                raise FaultError(name, f"is a text in one line, not {value!r}")
         object.__setattr__(self, "method", self.method.upper())
         if self.path[0] not in "/*":
             raise FaultError("path", f"begins with / or *, since it is compared with whole paths: {self.path!r}")

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowException, BaseOperator, conf
 
+from airflow_provider_bacalhau.attempts import Attempt
 from airflow_provider_bacalhau.exceptions import translated
 from airflow_provider_bacalhau.hooks.bacalhau import DEFAULT_CONN_ID, BacalhauHook
 from airflow_provider_bacalhau.links.bacalhau import BacalhauJobLink
 from airflow_provider_bacalhau.operators.results import BacalhauGetResultsOperator
-from airflow_provider_bacalhau.preparation import Limits, Wait, name_job, prepare
+from airflow_provider_bacalhau.operators.stop import BacalhauStopJobOperator
+from airflow_provider_bacalhau.preparation import Draft, Limits, Rules, Wait, claim_for, draft
 from airflow_provider_bacalhau.reporting import (
     describe_results,
     push_job,
     push_results,
+    report_missing_results,
     report_outcome,
     report_timeout,
+    told,
 )
 from airflow_provider_bacalhau.templates import read_template_file
 from airflow_provider_bacalhau.triggers.bacalhau import BacalhauJobTrigger, check_event
@@ -29,11 +33,11 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_bacalhau.client import BacalhauClient, Job
+    from airflow_provider_bacalhau.client.diagnosis import JobOutcome
     from airflow_provider_bacalhau.client.errors import WaitTimeout
+    from airflow_provider_bacalhau.client.naming import Claim
 
 __all__ = ["BacalhauGetResultsOperator", "BacalhauStopJobOperator", "BacalhauSubmitJobOperator"]
-
-_SURPRISE = "The Airflow task failed while it waited."
 
 
 class BacalhauSubmitJobOperator(BaseOperator):
@@ -41,12 +45,16 @@ class BacalhauSubmitJobOperator(BaseOperator):
 
     "Succeeded" means that the wanted number of executions completed and every program ended with exit code 0 (a
     WebAssembly program may also simply return). The return value is the job's id. XComs pushed beside it:
-    ``bacalhau_job_id`` and ``job_url`` right after submitting; ``job_state`` and ``exit_codes`` once the job is over;
-    then ``results`` and ``cids``, or ``failure_category``.
+    ``bacalhau_job_id`` and ``job_url`` right after submitting; ``job_state``, ``exit_codes`` and ``execution_counts``
+    once the job is over; then ``results`` and ``cids``, or ``failure_category``.
+
+    A task has one job: a retry goes on with the job of the try before, unless that failed; clearing the task runs it
+    again. What happens on retry, clear, kill, restart and edit is in ``docs/reliability.md``.
 
     :param job_spec: the job: a dict, YAML or JSON text, or the name of a template file (one line that ends in
         ``.yaml``, ``.yml`` or ``.json``); see also ``docker_job`` and ``wasm_job``. The ``Spec`` of the old requester
-        API, as DAGs for ``bacalhau-airflow`` have it, does as well. (templated)
+        API, as DAGs for ``bacalhau-airflow`` have it, does as well. A value that changes with each try, such as the
+        present time, makes each try another job. (templated)
     :param inputs: what to mount into it: ``ipfs://CID[/path]``, ``s3://bucket/key``, ``https://…``, ``file:///path``, a
         bare CID, each with or without ``:/mount`` at its end, an InputSource as a dict, or the result of another task
         of this provider: ``inputs=a.output`` or ``inputs=[a.output, b.output]`` chains jobs. (templated)
@@ -63,12 +71,22 @@ class BacalhauSubmitJobOperator(BaseOperator):
     :param poll_interval: seconds or timedelta between two looks at a job that is older than a minute; younger ones are
         looked at more often.
     :param timeout: seconds or timedelta after which the wait ends, the job is stopped, and the task fails; counted from
-        the submission, whatever is restarted meanwhile. None waits for as long as the job takes.
+        the submission, whatever is restarted or retried meanwhile. None waits for as long as the job takes.
     :param job_queue_timeout: how long the job may wait for a suitable node; without it a job that no node can take just
         now fails at once.
     :param job_execution_timeout: how long one execution of it may run.
     :param job_total_timeout: how long it may take altogether, enforced by the server. By default two minutes more than
         ``timeout``, or seven days.
+    :param success_policy: how many executions have to succeed: ``"all"`` that the job's ``Count`` asks for, ``"any"``,
+        or at least this many.
+    :param allow_missing_results: whether a job may succeed although it kept no results where a publisher was asked for.
+    :param skip_on_exit_code: exit code or codes that make the task skipped instead of failed.
+    :param no_retry_on_exit_code: exit code or codes after which the task is not tried again.
+    :param fail_fast: whether to stop a job, and fail, as soon as it has failed on every node that could run it; servers
+        let it queue until its queue timeout.
+    :param on_existing: what to do when the task's earlier job is alive and the DAG asks for another one now:
+        ``"replace"`` stops it, ``"adopt"`` goes on with it, ``"fail"`` fails the task.
+    :param durable: whether a retry goes on with the job of the try before; if not, each try has a job of its own.
     :param cancel_on_kill: whether to stop the job when the task is killed.
     :param log_output: whether to show the beginning of the job's stdout and stderr in the task's log.
     :param bacalhau_conn_id: id of the connection, see ``docs/connection.md``. (templated)
@@ -104,6 +122,13 @@ class BacalhauSubmitJobOperator(BaseOperator):
         job_queue_timeout: float | timedelta | None = None,
         job_execution_timeout: float | timedelta | None = None,
         job_total_timeout: float | timedelta | None = None,
+        success_policy: Literal["all", "any"] | int = "all",
+        allow_missing_results: bool = False,
+        skip_on_exit_code: int | Collection[int] | None = None,
+        no_retry_on_exit_code: int | Collection[int] | None = None,
+        fail_fast: bool = True,
+        on_existing: Literal["replace", "adopt", "fail"] = "replace",
+        durable: bool = True,
         cancel_on_kill: bool = True,
         log_output: bool = True,
         bacalhau_conn_id: str = DEFAULT_CONN_ID,
@@ -124,14 +149,20 @@ class BacalhauSubmitJobOperator(BaseOperator):
         self.job_queue_timeout = job_queue_timeout
         self.job_execution_timeout = job_execution_timeout
         self.job_total_timeout = job_total_timeout
+        self.success_policy = success_policy
+        self.allow_missing_results = allow_missing_results
+        self.skip_on_exit_code = skip_on_exit_code
+        self.no_retry_on_exit_code = no_retry_on_exit_code
+        self.fail_fast = fail_fast
+        self.on_existing = on_existing
+        self.durable = durable
         self.cancel_on_kill = cancel_on_kill
         self.log_output = log_output
         self.bacalhau_conn_id = bacalhau_conn_id
         self.job_id: str | None = None
         self.job_url: str | None = None  # for the link
         self._wants_inputs = inputs is not None
-        self._client: BacalhauClient | None = None
-        self._is_killed = False
+        self._attempt: Attempt | None = None
 
     def _do_render_template_fields(
         self, parent: Any, template_fields: Any, context: Context, jinja_env: Any, seen_oids: set[int]
@@ -142,69 +173,91 @@ class BacalhauSubmitJobOperator(BaseOperator):
         super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
 
     def execute(self, context: Context) -> str:
-        """Submit the job; wait for it here, or hand over to the triggerer."""
-        self.job_id = None
-        hook = BacalhauHook(self.bacalhau_conn_id)
-        with translated():
-            wait = Wait.checked(self.poll_interval, self.timeout)
-        with translated(), hook.get_conn() as self._client:
-            with self._stopped_on_surprise(self._client):
-                job_id = self._submit(context, hook, self._client)
-                if not self.wait_for_completion:
-                    return job_id
-                if self.deferrable:
-                    is_over = self._is_over(self._client, job_id)
-                else:
-                    is_over = self._wait(context, self._client, job_id, wait)
-            if is_over:
-                return self._finish(context, self._client, job_id)
-            if not self.deferrable:
-                raise AirflowException(f"The task was killed while it waited for job {job_id}.")
-        self.defer(
-            trigger=BacalhauJobTrigger(
-                job_id=job_id,
-                bacalhau_conn_id=self.bacalhau_conn_id,
-                poll_interval=wait.poll_interval,
-                deadline=wait.deadline,
-            ),
-            method_name="execute_complete",
-        )
-        return job_id
+        """Have the job; wait for it here, or hand over to the triggerer."""
+        with translated(), told(context, self), self._attempting(context) as attempt:
+            return self._run(attempt, self._rules())
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
         """Come back from the triggerer and judge the job."""
-        from airflow_provider_bacalhau.client.errors import WaitTimeout, WatchFailed
+        from airflow_provider_bacalhau.client.errors import JobLost, WaitTimeout, WatchFailed
 
-        told = check_event(event)
-        self.job_id = told["job_id"]
-        hook = BacalhauHook(self.bacalhau_conn_id)
-        with translated(), hook.get_conn() as self._client:
-            self.job_url = hook.settings.job_url(self.job_id)
-            if told["status"] == "timeout":
-                self._give_up(context, self._client, self.job_id, WaitTimeout(told["message"]))
-            if told["status"] == "failed":
-                if told["permanent"]:  # else the server is away, as far as anyone knows
-                    self._stop(self._client, self.job_id, _SURPRISE)
-                raise WatchFailed(told["message"], permanent=told["permanent"])
-            return self._finish(context, self._client, self.job_id)
+        ended = check_event(event)
+        with translated(), told(context, self), self._attempting(context, ended["job_id"]) as attempt:
+            self.job_url = attempt.hook.settings.job_url(ended["job_id"])
+            if ended["status"] == "timeout":
+                self._give_up(attempt, WaitTimeout(ended["message"]))
+            if ended["status"] == "lost":
+                raise JobLost(ended["job_id"], [ended["message"]])
+            if ended["status"] == "failed":
+                raise WatchFailed(ended["message"], permanent=ended["permanent"], category=ended["category"])
+            return self._finish(attempt, self._rules(), is_hopeless=ended["status"] == "hopeless")
 
     def on_kill(self) -> None:
-        """Stop the job: one short request, since Airflow ends the process five seconds later."""
-        self._is_killed = True  # Airflow 3 raises nothing in the task: the wait has to see it
-        if self.job_id is None or self._client is None:
-            return
-        if not self.cancel_on_kill:
-            self.log.info("The task is killed; job %s runs on, as cancel_on_kill is off.", self.job_id)
-            return
-        self._stop(self._client, self.job_id, "The Airflow task was killed.")
+        """Stop the job: in little time, since Airflow ends the process five seconds later."""
+        if self._attempt is not None:
+            self._attempt.kill(stops=self.cancel_on_kill)
 
-    def _submit(self, context: Context, hook: BacalhauHook, client: BacalhauClient) -> str:
+    @contextmanager
+    def _attempting(self, context: Context, job_id: str | None = None) -> Iterator[Attempt]:
+        """One leg of the task; however it breaks off, the job is not forgotten."""
+        self.job_id, self.job_url = job_id, None
+        hook = BacalhauHook(self.bacalhau_conn_id)
+        with hook.get_conn() as client:
+            self._attempt = attempt = Attempt(context, hook, client, self.log, durable=self.durable, job_id=job_id)
+            try:
+                yield attempt
+            except KeyboardInterrupt:  # dag.test() and `airflow tasks test`: nobody else calls on_kill there
+                self.on_kill()
+                raise
+            except Exception as error:  # whatever it is, it goes on as it was
+                attempt.break_off(error)
+                raise
+
+    def _rules(self) -> Rules:
+        return Rules.checked(
+            success_policy=self.success_policy,
+            allow_missing_results=self.allow_missing_results,
+            skip_on_exit_code=self.skip_on_exit_code,
+            no_retry_on_exit_code=self.no_retry_on_exit_code,
+            on_existing=self.on_existing,
+        )
+
+    def _run(self, attempt: Attempt, rules: Rules, *, again: bool = False) -> str:
+        """Have the job, and wait for it.
+
+        :param again: whether an earlier job of this try has been taken from it; it is looked for everywhere then.
+        """
+        wait = Wait.checked(self.poll_interval, self.timeout)
+        wanted = self._draft()
+        had = attempt.secure(self._claim(attempt, wanted), wanted.complete, rules, thorough=again)
+        self.job_id = had.job_id
+        self.job_url = push_job(attempt.context, attempt.hook, had.job_id)
+        self.log.info("Job %s (%s) %s: %s", had.job_id, had.name, had.how, self.job_url)
+        if not self.wait_for_completion:
+            return had.job_id
+        if not self.deferrable:
+            return self._wait(attempt, rules, wait.poll_interval, wait.deadline(had.age), again=again)
+        if self._is_over(attempt.client, had.job_id):
+            return self._finish(attempt, rules, again=again)
+        self.defer(
+            trigger=BacalhauJobTrigger(
+                job_id=had.job_id,
+                bacalhau_conn_id=self.bacalhau_conn_id,
+                poll_interval=wait.poll_interval,
+                deadline=wait.deadline(had.age),
+                fail_fast=self.fail_fast,
+                kill_reason=attempt.owner.kill_reason if self.cancel_on_kill else None,
+            ),
+            method_name="execute_complete",
+        )
+        return had.job_id
+
+    def _draft(self) -> Draft:
         from airflow_provider_bacalhau.client.spec import require_waitable
 
-        spec = prepare(
-            client,
+        wanted = draft(
             self.job_spec,
-            folder=self._folder(),
+            folder=Path(self.dag.fileloc).parent if self.has_dag() else Path.cwd(),
             # None that was not there from the beginning is a task's result that is missing.
             inputs=self.inputs if self._wants_inputs else (),
             input_volumes=self.input_volumes,
@@ -212,151 +265,105 @@ class BacalhauSubmitJobOperator(BaseOperator):
             limits=Limits(self.timeout, self.job_queue_timeout, self.job_execution_timeout, self.job_total_timeout),
         )
         if self.wait_for_completion:
-            require_waitable(spec)
-        spec = name_job(
-            spec, context, name=self.name, namespace=self.namespace, default_namespace=hook.settings.namespace
-        )
-        submission = client.submit_once(spec)
-        self.job_id = submission.job_id
-        self.job_url = push_job(context, hook, submission.job_id)
-        self.log.info(
-            "Job %s (%s) %s: %s",
-            submission.job_id,
-            spec.name,
-            "was submitted before" if submission.adopted else "submitted",
-            hook.settings.job_url(submission.job_id),
-        )
-        return submission.job_id
+            require_waitable(wanted.spec)
+        return wanted
 
-    def _folder(self) -> Path:
-        return Path(self.dag.fileloc).parent if self.has_dag() else Path.cwd()
+    def _claim(self, attempt: Attempt, wanted: Draft) -> Claim:
+        default = attempt.hook.settings.namespace
+        return claim_for(attempt.owner, wanted, name=self.name, namespace=self.namespace, default_namespace=default)
 
-    @contextmanager
-    def _stopped_on_surprise(self, client: BacalhauClient) -> Iterator[None]:
-        """Stop a job that an unforeseen error would leave to run with nobody waiting for it."""
-        from airflow_provider_bacalhau.client.errors import ServerUnavailable, Unreachable, WaitTimeout
+    def _wait(
+        self, attempt: Attempt, rules: Rules, poll_interval: float, deadline: float | None, *, again: bool
+    ) -> str:
+        from airflow_provider_bacalhau.client.errors import JobHopeless, WaitTimeout
 
+        is_hopeless, job_id = False, attempt.taken_id
         try:
-            yield
-        except (ServerUnavailable, Unreachable, WaitTimeout):  # nobody there to tell; or told by _give_up
-            raise
-        except Exception:  # whatever it is, it goes on as it was
-            if self.job_id is not None and not self._is_killed:  # of a kill's job, on_kill has decided
-                try:
-                    self._stop(client, self.job_id, _SURPRISE)
-                except Exception:  # what broke the wait may break this as well, and must not be hidden by it
-                    self.log.warning("Job %s may run on; it could not be stopped.", self.job_id, exc_info=True)
-            raise
-
-    def _wait(self, context: Context, client: BacalhauClient, job_id: str, wait: Wait) -> bool:
-        """Wait; whether the job is over, which only a kill prevents."""
-        from airflow_provider_bacalhau.client.errors import WaitTimeout
-
-        try:
-            job = client.wait(
+            attempt.client.wait(
                 job_id,
-                poll_interval=wait.poll_interval,
-                deadline=wait.deadline,
+                poll_interval=poll_interval,
+                deadline=deadline,
                 on_change=self._log_state,
-                is_cancelled=lambda: self._is_killed,
+                is_cancelled=lambda: attempt.is_killed,
+                is_known=True,
+                fail_fast=self.fail_fast,
             )
+        except JobHopeless:
+            is_hopeless = True
         except WaitTimeout as error:
-            if self._is_killed:
-                raise
-            self._give_up(context, client, job_id, error)
-        except KeyboardInterrupt:  # dag.test() and `airflow tasks test`: nobody else calls on_kill there
-            self.on_kill()
-            raise
-        return job.state.is_terminal
+            if not attempt.is_killed:
+                self._give_up(attempt, error)
+        if attempt.is_killed:
+            raise AirflowException(f"The task was killed while it waited for job {job_id}.")
+        return self._finish(attempt, rules, is_hopeless=is_hopeless, again=again)
 
     def _is_over(self, client: BacalhauClient, job_id: str) -> bool:
         """Look once; whether the job is over already."""
-        from airflow_provider_bacalhau.client.errors import ServerUnavailable, Unreachable
+        from airflow_provider_bacalhau.client.errors import NotFound, ServerUnavailable, Unreachable
 
         try:
             return client.get(job_id).state.is_terminal
-        except (ServerUnavailable, Unreachable) as error:  # the trigger waits for the server, and then knows
+        except (NotFound, ServerUnavailable, Unreachable) as error:  # the trigger waits, and then knows
             self.log.warning("Cannot look at job %s just now: %s", job_id, error)
             return False
 
     def _log_state(self, job: Job) -> None:
         self.log.info("Job %s is %s.", job.id, job.state.value)
 
-    def _finish(self, context: Context, client: BacalhauClient, job_id: str) -> str:
-        report_outcome(context, client.outcome(job_id), self.log, log_output=self.log_output)
-        references = push_results(context, client, job_id)
+    def _finish(self, attempt: Attempt, rules: Rules, *, is_hopeless: bool = False, again: bool = False) -> str:
+        """Judge a job that is over, or that nothing can run any more."""
+        from airflow_provider_bacalhau.client.diagnosis import JobOutcome
+        from airflow_provider_bacalhau.client.errors import JobFailed
+        from airflow_provider_bacalhau.client.states import JobState
+
+        job_id = attempt.taken_id
+        outcome = attempt.client.outcome(job_id, policy=rules.success_policy)
+        if not outcome.job.state.is_terminal:
+            if not is_hopeless or outcome.is_alive:  # it has come to life again
+                return self._run(attempt, rules, again=True)
+            outcome = JobOutcome.of(outcome.job, rules.success_policy, is_hopeless=True)
+            attempt.stop("It has failed on every node that could run it.")
+        elif outcome.job.state is JobState.STOPPED and not again and self._is_replaced(attempt, outcome):
+            self.log.info("Job %s was stopped for an earlier try of this task; going on without it.", job_id)
+            return self._run(attempt, rules, again=True)
+        attempt.is_settled = True
+        try:
+            report_outcome(attempt.context, outcome, self.log, log_output=self.log_output, excused=rules.skipped)
+        except JobFailed as error:
+            error.permanent = error.permanent or rules.is_final(outcome)
+            raise
+        references = push_results(attempt.context, attempt.client, job_id)
+        if not references and not rules.allow_missing_results:
+            report_missing_results(outcome)
         self.log.info("Job %s succeeded; results: %s.", job_id, describe_results(references))
         return job_id
 
-    def _give_up(self, context: Context, client: BacalhauClient, job_id: str, error: WaitTimeout) -> NoReturn:
+    def _is_replaced(self, attempt: Attempt, outcome: JobOutcome) -> bool:
+        """Whether a stopped job was stopped by this task itself, which another submission or another job makes good."""
+        from airflow_provider_bacalhau.client.claims import EXTRA_JOB
+        from airflow_provider_bacalhau.client.diagnosis import stop_reason
+
+        reason = stop_reason(outcome.job)
+        if attempt.owner.was_killed_before(reason):
+            return True
+        if reason and EXTRA_JOB not in reason:
+            return False
+        # Requester servers from v1.0.4 on keep no reason.
+        claim = self._claim(attempt, self._draft())
+        return attempt.client.find_for(claim, thorough=True).job is not None
+
+    def _give_up(self, attempt: Attempt, error: WaitTimeout) -> NoReturn:
         """Stop the job, and fail in the way of every job that did not succeed."""
         from airflow_provider_bacalhau.client.spec.timeouts import check_seconds
 
         given = "" if self.timeout is None else f" of {check_seconds(self.timeout, 'timeout'):.10g} s"
-        stopped = self._stop(client, job_id, "The Airflow task's timeout has passed.")
+        attempt.show_log_tail()
+        stopped = attempt.stop("The Airflow task's timeout has passed.")
         report_timeout(
-            context,
-            client,
-            job_id,
+            attempt.context,
+            attempt.client,
+            attempt.taken_id,
             f"{error.message} The task's timeout{given} has passed, and {stopped}.",
             self.log,
             log_output=self.log_output,
         )
-
-    def _stop(self, client: BacalhauClient, job_id: str, reason: str) -> str:
-        """Stop the job; what came of it, in words for a message."""
-        from airflow_provider_bacalhau.client.errors import BacalhauError
-
-        try:
-            outcome = client.stop_quickly(job_id, reason)
-        except BacalhauError as error:
-            self.log.warning("Job %s may run on; it could not be stopped: %s", job_id, error)
-            return "the job may run on, as it could not be stopped"
-        self.log.info("Job %s: %s.", job_id, outcome.value)
-        return f"the job was {outcome.value}"
-
-
-class BacalhauStopJobOperator(BaseOperator):
-    """Stops the job that it is given; returns what came of it, such as ``stopped`` or ``already completed``.
-
-    :param job_id: id of the job. (templated)
-    :param reason: why; kept in the job's history.
-    :param namespace: namespace of the job, when ``job_id`` is a name and not an id. (templated)
-    :param ignore_missing: whether a job that the network does not know is all right.
-    :param bacalhau_conn_id: id of the connection. (templated)
-    """
-
-    template_fields: Sequence[str] = ("job_id", "namespace", "bacalhau_conn_id")
-    ui_color = "#d9ecff"
-
-    def __init__(
-        self,
-        *,
-        job_id: str,
-        reason: str = "Stopped by an Airflow task.",
-        namespace: str | None = None,
-        ignore_missing: bool = False,
-        bacalhau_conn_id: str = DEFAULT_CONN_ID,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.job_id = job_id
-        self.reason = reason
-        self.namespace = namespace
-        self.ignore_missing = ignore_missing
-        self.bacalhau_conn_id = bacalhau_conn_id
-
-    def execute(self, context: Context) -> str:
-        """Stop the job."""
-        from airflow_provider_bacalhau.client.errors import NotFound
-        from airflow_provider_bacalhau.client.facts import StopOutcome
-
-        with translated(), BacalhauHook(self.bacalhau_conn_id).get_conn() as client:
-            outcome = client.stop(self.job_id, self.reason, namespace=self.namespace or "")
-            if outcome is StopOutcome.NOT_FOUND and not self.ignore_missing:
-                raise NotFound(
-                    f"There is no job {self.job_id} to stop.",
-                    hint="Check the id, or set ignore_missing=True if it may be gone.",
-                )
-        self.log.info("Job %s: %s.", self.job_id, outcome.value)
-        return outcome.value

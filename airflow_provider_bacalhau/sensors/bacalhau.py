@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowSensorTimeout, BaseSensor
 from airflow_provider_bacalhau.exceptions import translated
 from airflow_provider_bacalhau.hooks.bacalhau import DEFAULT_CONN_ID, BacalhauHook
 from airflow_provider_bacalhau.links.bacalhau import BacalhauJobLink
-from airflow_provider_bacalhau.reporting import push_job, report_outcome
+from airflow_provider_bacalhau.reporting import push_job, report_outcome, told
 from airflow_provider_bacalhau.triggers.bacalhau import BacalhauJobTrigger, check_event
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class BacalhauJobSensor(BaseSensorOperator):
         from airflow_provider_bacalhau.client.errors import ServerUnavailable, Unreachable
 
         hook = BacalhauHook(self.bacalhau_conn_id)
-        with translated(others_job=True, in_sensor=True), hook.get_conn() as client:
+        with translated(others_job=True, in_sensor=True), told(context, self), hook.get_conn() as client:
             try:
                 job = client.get(self.job_id, namespace=self.namespace or "")
             except (Unreachable, ServerUnavailable) as error:
@@ -99,18 +99,21 @@ class BacalhauJobSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
         """Come back from the triggerer and judge the job."""
-        from airflow_provider_bacalhau.client.errors import WatchFailed
+        from airflow_provider_bacalhau.client.errors import JobLost, WatchFailed
 
-        told = check_event(event)
-        if told["status"] == "timeout":
-            raise AirflowSensorTimeout(told["message"])
+        ended = check_event(event)
+        job_id, message = ended["job_id"], ended["message"]
+        if ended["status"] == "timeout":
+            raise AirflowSensorTimeout(message)
         hook = BacalhauHook(self.bacalhau_conn_id)
-        with translated(others_job=True, in_sensor=True), hook.get_conn() as client:
-            self.job_url = hook.settings.job_url(told["job_id"])
-            if told["status"] == "failed":
-                raise WatchFailed(told["message"], permanent=told["permanent"])
-            push_job(context, hook, told["job_id"])
-            return self._finish(context, client, told["job_id"])
+        with translated(others_job=True, in_sensor=True), told(context, self), hook.get_conn() as client:
+            self.job_url = hook.settings.job_url(job_id)
+            if ended["status"] == "lost":
+                raise JobLost(job_id, [message])
+            if ended["status"] == "failed":
+                raise WatchFailed(message, permanent=ended["permanent"], category=ended["category"])
+            push_job(context, hook, job_id)
+            return self._finish(context, client, job_id)
 
     def _finish(self, context: Context, client: BacalhauClient, job_id: str) -> str:
         report_outcome(context, client.outcome(job_id), self.log, log_output=False)

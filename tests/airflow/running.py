@@ -36,6 +36,7 @@ class FakeTaskInstance:
     run_id: str = field(default_factory=lambda: f"manual__{uuid.uuid4()}")
     map_index: int = -1
     try_number: int = 1
+    max_tries: int = 0
     xcoms: dict[str, Any] = field(default_factory=dict)
     on_push: Callable[[str, Any], object] = lambda key, value: None
 

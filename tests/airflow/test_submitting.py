@@ -47,6 +47,7 @@ class TestAJobThatSucceeds:
             "job_url": f"{network.url}/api/v1/orchestrator/jobs/{ran.value}",
             "job_state": "Completed",
             "exit_codes": [0],
+            "execution_counts": {"wanted": 1, "completed": 1, "succeeded": 1, "failed": 0},
         }
 
     def test_leaves_references_to_results_without_an_address(self, network: Network, deferrable: bool) -> None:

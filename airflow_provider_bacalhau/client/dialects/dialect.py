@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, ClassVar
 
 from airflow_provider_bacalhau.client.dialects.logs import LogsRequest
 from airflow_provider_bacalhau.client.dialects.versions import Capabilities, RequesterCapabilities, ServerVersion
-from airflow_provider_bacalhau.client.effects import MAX_REQUEST_BYTES, Request
+from airflow_provider_bacalhau.client.effects import MAX_REQUEST_BYTES, Request, TransportError
 from airflow_provider_bacalhau.client.errors import InvalidJobSpec, SubmissionUnclear, UnexpectedAnswer
 from airflow_provider_bacalhau.client.facts import (
     AgentNode,
@@ -36,6 +37,8 @@ class Dialect(ABC):
     """What the server is."""
     can: Capabilities | RequesterCapabilities
     """What differs between versions."""
+    health: ClassVar[str]
+    """A path that every server answers to everyone."""
 
     @abstractmethod
     async def submit(self, spec: JobSpec) -> Submission:
@@ -136,6 +139,14 @@ class Dialect(ABC):
     @abstractmethod
     async def alive(self) -> bool:
         """Ask whether the server is up; open without credentials."""
+
+    async def server_time(self) -> float | None:
+        """The server's clock, in seconds since the epoch and to the second; None where it does not tell."""
+        try:
+            response = await Request("GET", self.health, public=True)
+            return parsedate_to_datetime(response.headers.get("date", "")).timestamp()
+        except (TransportError, ValueError):
+            return None
 
     @abstractmethod
     async def node(self) -> AgentNode:

@@ -61,6 +61,8 @@ class OrchestratorDialect(Dialect):
     :param version: what the server is.
     """
 
+    health = f"{API}/agent/alive"
+
     def __init__(self, version: ServerVersion) -> None:
         self.version = version
         self.can: Capabilities = version.capabilities
@@ -241,7 +243,7 @@ class OrchestratorDialect(Dialect):
 
     async def alive(self) -> bool:
         """Ask whether the server is up: ``GET /agent/alive``, open without credentials."""
-        request = Request("GET", f"{API}/agent/alive", public=True)
+        request = Request("GET", self.health, public=True)
         try:
             return (await self._exchange(request)).text("Status") == "OK"
         except TransportError as error:

@@ -73,6 +73,8 @@ class RequesterDialect(Dialect):
     :param identity: gives the key, when it is first needed; called off the event loop.
     """
 
+    health = "/livez"
+
     def __init__(self, version: ServerVersion, identity: Callable[[], Identity]) -> None:
         self.version = version
         self.can: RequesterCapabilities = version.requester
@@ -255,7 +257,7 @@ class RequesterDialect(Dialect):
 
     async def alive(self) -> bool:
         """Ask whether the server is up: ``GET /livez``, open without credentials."""
-        response = await self._answer(Request("GET", "/livez", public=True))
+        response = await self._answer(Request("GET", self.health, public=True))
         return response.text().strip() == "OK"
 
     async def node(self) -> AgentNode:

@@ -121,6 +121,11 @@ class ResultInput:
 Input = ReadyInput | IpfsPathInput | JobInput | ResultInput
 
 
+def stable_form(one: Input) -> dict[str, Any]:
+    """What makes an input itself, as JSON values: references as they are, before any address is fetched for them."""
+    return {"kind": type(one).__name__, **{key: value for key, value in vars(one).items() if key != "item"}}
+
+
 def parse_inputs(value: object, place: str = "inputs") -> list[Input]:
     """Reads what a user handed over as inputs.
 

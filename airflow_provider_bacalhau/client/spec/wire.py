@@ -14,24 +14,25 @@ from airflow_provider_bacalhau.client.spec.sources import LOCAL_FILE
 if TYPE_CHECKING:
     from airflow_provider_bacalhau.client.spec.models import JobSpec
 
-SPEC_HASH_VERSION = 1
-"""Number of the recipe of :func:`spec_hash`; a new recipe gives every job a new name, so it is changed knowingly."""
+SPEC_HASH_VERSION = 2
+"""Number of the recipe of :func:`spec_hash`; a new recipe looks like an edited DAG, so it is changed knowingly."""
 
 _ENGINE = "Tasks[0].Engine.Params"
 
 Task = dict[str, Any]
 
 
-def spec_hash(wire: Mapping[str, Any]) -> str:
-    """A hash of a job that is the same for equal jobs, in whatever order and case their keys were written.
+def spec_hash(job: Mapping[str, Any], *parts: object) -> str:
+    """A hash of what a user asks for, the same for equal jobs in whatever order and case their keys were written.
 
-    Hash the form that ``to_wire()`` gives without arguments, so that one job has one hash on every server, and after
-    ``embed_local_files``, so that the bytes of the files count.
+    It is taken after ``embed_local_files``, so that the bytes of the files count, and before anything is added that the
+    user did not write: what a server version wants, defaults, labels, fresh addresses of results.
 
-    :param wire: a job as ``to_wire()`` gives it.
+    :param job: a job as ``to_dict()`` gives it, or ``to_wire()``.
+    :param parts: what belongs to it besides, as JSON values.
     :returns: SHA-256 in hexadecimal.
     """
-    text = json.dumps(wire, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    text = json.dumps([job, *parts], sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(f"spec {SPEC_HASH_VERSION}\n{text}".encode()).hexdigest()
 
 

@@ -1,0 +1,269 @@
+"""A try of an Airflow task and its one job: whose it is, where its id is kept, how it is had and how it is ended.
+
+What is decided about jobs is in :mod:`~airflow_provider_bacalhau.client.claims`; this is Airflow's side of it, and the
+same for a task that waits in a worker and one that waits in the triggerer.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowException, conf
+
+from airflow_provider_bacalhau.reporting import show_lines
+
+if TYPE_CHECKING:
+    from logging import Logger
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_bacalhau.client import BacalhauClient
+    from airflow_provider_bacalhau.client.naming import Claim, Owner
+    from airflow_provider_bacalhau.client.spec import JobSpec
+    from airflow_provider_bacalhau.hooks.bacalhau import BacalhauHook
+    from airflow_provider_bacalhau.preparation import Rules
+
+_STORED = "bacalhau_job"
+_LOOK_SECONDS = 2.0
+_LOG_SECONDS = 1.0
+_MOST_LOG_LINES = 20
+
+log = logging.getLogger(__name__)
+
+
+def owner_of(context: Context, server: str, *, durable: bool = True) -> Owner:
+    """The attempt that a task's context describes.
+
+    :param server: address of the Bacalhau server, for a warning where jobs of several Airflows may meet.
+    :param durable: whether a retry is to find the job of an earlier try.
+    """
+    from airflow_provider_bacalhau.client.naming import Owner
+
+    ti: Any = context["ti"]
+    # The last is missing where a task is run by hand, as in a test.
+    max_tries = getattr(ti, "max_tries", 0)
+    return Owner(
+        deployment=deployment(server),
+        dag_id=ti.dag_id,
+        run_id=ti.run_id,
+        task_id=ti.task_id,
+        map_index=ti.map_index,
+        max_tries=max_tries if isinstance(max_tries, int) else 0,
+        try_number=ti.try_number,
+        durable=durable,
+    )
+
+
+def deployment(server: str) -> str:
+    """What tells this Airflow from others on the same network: ``[bacalhau] deployment_id``, or its address.
+
+    :param server: address of the Bacalhau server; one on this machine is nobody else's.
+    """
+    from airflow_provider_bacalhau.client.settings import is_loopback
+    from airflow_provider_bacalhau.version_compat import airflow_address
+
+    if given := str(conf.get("bacalhau", "deployment_id", fallback="") or "").strip():
+        return given
+    address = airflow_address()
+    if is_loopback(address) and not is_loopback(server):
+        _warn_of(address)
+    return address or "default"
+
+
+@functools.cache
+def _warn_of(address: str) -> None:
+    """Warn once in a process."""
+    log.warning(
+        "%s: another Airflow on the same Bacalhau network could take this one's jobs for its own. Set [bacalhau] "
+        "deployment_id to the same text on all workers and triggerers of this Airflow.",
+        f"This Airflow's address is {address}" if address else "This Airflow has no address ([api] base_url)",
+    )
+
+
+@dataclass(frozen=True)
+class Had:
+    """A job that an attempt has got.
+
+    :param job_id: its id.
+    :param name: its name.
+    :param how: in words for a log.
+    :param age: seconds since it was submitted.
+    """
+
+    job_id: str
+    name: str
+    how: str
+    age: float = 0.0
+
+
+class Attempt:
+    """One try of a task, and the job it has.
+
+    :param context: of the task.
+    :param hook: of the network's connection.
+    :param client: of the network.
+    :param logger: the task's log.
+    :param durable: whether a retry is to find the job of an earlier try.
+    :param job_id: its job, where that is known already.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        hook: BacalhauHook,
+        client: BacalhauClient,
+        logger: Logger,
+        *,
+        durable: bool = True,
+        job_id: str | None = None,
+    ) -> None:
+        self.context = context
+        self.hook = hook
+        self.client = client
+        self.owner = owner_of(context, hook.settings.client.url, durable=durable)
+        self.job_id = job_id
+        self.is_killed = False
+        """Airflow 3 raises nothing in a task that it kills, so whoever waits has to look here."""
+        self.is_settled = False
+        """Whether the job is over, or its end is decided: there is nothing left to stop."""
+        self.log = logger
+        self._store = context.get("task_state_store")  # from Airflow 3.3 on
+        self._namespace: str | None = None
+        self._is_submitting = False
+
+    @property
+    def taken_id(self) -> str:
+        """Id of the job, once there is one."""
+        if self.job_id is None:
+            raise RuntimeError("The attempt has no job yet.")
+        return self.job_id
+
+    def secure(
+        self, claim: Claim, complete: Callable[[BacalhauClient], JobSpec], rules: Rules, *, thorough: bool = False
+    ) -> Had:
+        """Have the job: go on with the one that an earlier try left, or submit it.
+
+        :param claim: what the attempt asks for.
+        :param complete: makes the job that is to be sent; called only if one is.
+        :param thorough: whether to look everywhere even in a first try.
+        """
+        self._namespace = claim.namespace  # before the first request: a kill may come at any time
+        finding = self.client.find_for(
+            claim,
+            known_id=self._kept_id(),
+            on_existing=rules.on_existing,
+            policy=rules.success_policy,
+            thorough=thorough,
+        )
+        if (job := finding.job) is not None:
+            self._take(job.id)
+            how = f"is this task's from before, and {job.state.value}: going on with it"
+            return Had(job.id, job.name, how, self.client.age(job))
+        spec = complete(self.client)
+        self._refuse_if_killed("before it submitted its job")
+        self._is_submitting = True
+        submission = self.client.submit_for(finding.claim, spec)
+        self._take(submission.job_id)
+        how = "was submitted before" if submission.adopted else "submitted"
+        return Had(submission.job_id, finding.claim.name, how)
+
+    def _take(self, job_id: str) -> None:
+        self.job_id, self._is_submitting = job_id, False
+        if self._store is not None:
+            try:
+                self._store.set(_STORED, {"key": self.owner.key, "job_id": job_id})
+            except Exception:  # the store saves a look-up; the job's labels are what counts
+                self.log.warning("The job's id could not be kept in Airflow's task state.", exc_info=True)
+        if self.is_killed:  # while the server was at it
+            self.stop(self.owner.kill_reason)
+            self._refuse_if_killed("while it submitted its job")
+
+    def _kept_id(self) -> str:
+        """Id of the attempt's job, where an earlier try has kept it; Airflow keeps it over a clear as well."""
+        if self._store is None:
+            return ""
+        try:
+            kept = self._store.get(_STORED)
+        except Exception:  # as above
+            self.log.warning("Airflow's task state could not be read.", exc_info=True)
+            return ""
+        is_ours = isinstance(kept, dict) and kept.get("key") == self.owner.key
+        return str(kept.get("job_id") or "") if is_ours else ""
+
+    def _refuse_if_killed(self, when: str) -> None:
+        if self.is_killed:
+            raise AirflowException(f"The task was killed {when}.")
+
+    def kill(self, *, stops: bool) -> None:
+        """The task is killed: stop the job in little time, since Airflow ends the process five seconds later.
+
+        :param stops: whether to stop it at all.
+        """
+        self.is_killed = True
+        if self.is_settled:
+            return
+        if not stops:
+            self.log.info("The task is killed; job %s runs on, as cancel_on_kill is off.", self.job_id or "(if any)")
+        elif self.job_id is not None:
+            self.show_log_tail()
+            self.stop(self.owner.kill_reason)
+        elif self._namespace is not None:
+            self._stop_unknown(self._namespace)
+
+    def _stop_unknown(self, namespace: str) -> None:
+        from airflow_provider_bacalhau.client.errors import BacalhauError
+
+        looking = self.client.operations.stop_for(
+            self.owner,
+            namespace=namespace,
+            reason=self.owner.kill_reason,
+            seconds=_LOOK_SECONDS if self._is_submitting else 0.0,
+        )
+        try:
+            for job_id, outcome in self.client.quickly(looking):
+                self.log.info("Job %s: %s.", job_id, outcome.value)
+        except BacalhauError as error:
+            self.log.warning("A job of this task may run on; it could not be looked for: %s", error)
+
+    def stop(self, reason: str) -> str:
+        """Stop the job, by one try in little time; what came of it, in words for a message."""
+        from airflow_provider_bacalhau.client.errors import BacalhauError, NotAuthorised
+
+        if self.job_id is None:
+            return "there was no job to stop"
+        self.is_settled = True
+        try:
+            outcome = self.client.stop_quickly(self.job_id, reason)
+        except BacalhauError as error:
+            self.log.warning("Job %s may run on; it could not be stopped: %s", self.job_id, error)
+            lacking = error.capability if isinstance(error, NotAuthorised) else ""
+            why = f"these credentials lack the right {lacking}" if lacking else "it could not be stopped"
+            return f"the job may run on, as {why}"
+        self.log.info("Job %s: %s.", self.job_id, outcome.value)
+        return f"the job was {outcome.value}"
+
+    def break_off(self, error: Exception) -> None:
+        """The wait ends by an error that has nothing to do with the job: leave the job to the next try, or stop it."""
+        from airflow_provider_bacalhau.client.errors import BacalhauError, JobLost, ServerUnavailable, Unreachable
+
+        if self.job_id is None or self.is_killed or self.is_settled:  # of a kill's job, on_kill has decided
+            return
+        if isinstance(error, JobLost | ServerUnavailable | Unreachable):  # nothing to stop, or nobody to tell
+            return
+        is_final = isinstance(error, BacalhauError) and error.permanent
+        if self.owner.has_next_try and not is_final:
+            self.log.info("Job %s runs on; the next try of this task goes on with it.", self.job_id)
+            return
+        try:
+            self.stop("The Airflow task failed while it waited.")
+        except Exception:  # what broke the wait may break this as well, and must not be hidden by it
+            self.log.warning("Job %s may run on; it could not be stopped.", self.job_id, exc_info=True)
+
+    def show_log_tail(self) -> None:
+        """Show the end of what the job's programs have written so far, where the server can tell, within a second."""
+        lines = self.client.log_tail(self.job_id or "", seconds=_LOG_SECONDS).splitlines()
+        show_lines(self.log, "Last lines of the job's log", lines[-_MOST_LOG_LINES:])
