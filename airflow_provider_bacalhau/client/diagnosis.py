@@ -226,7 +226,7 @@ def diagnosis_of(error: BacalhauError) -> Diagnosis:
         facts.extend(error.evidence)
     if isinstance(error, WaitTimeout):
         facts.extend(error.facts)
-    summary = clean(error.message, 500)
+    summary = clean(" ".join(error.message.split()), 500)
     return Diagnosis(_category_of(error), summary, clean(error.hint, 500), tuple(facts))
 
 

@@ -244,6 +244,7 @@ class JobHopeless(BacalhauError):
             hint=found.hint if found else "",
         )
         self.outcome = outcome
+        self.permanent = found is not None and not found.category.is_retried
 
 
 class JobLost(BacalhauError):

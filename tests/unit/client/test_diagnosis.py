@@ -12,8 +12,6 @@ from airflow_provider_bacalhau.client.diagnosis import (
     FailureCategory,
     JobOutcome,
     diagnose,
-    diagnosis_of,
-    stop_reason,
 )
 from airflow_provider_bacalhau.client.dialects.orchestrator import OrchestratorDialect
 from airflow_provider_bacalhau.client.dialects.versions import ServerVersion

@@ -7,18 +7,11 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bacalhau.client.diagnosis import FailureCategory
+from airflow_provider_bacalhau.client.diagnosis import FailureCategory, JobOutcome
 from airflow_provider_bacalhau.client.effects import Effect, Response, Sleep, TransportError
-from airflow_provider_bacalhau.client.errors import (
-    BacalhauError,
-    JobHopeless,
-    JobLost,
-    NotFound,
-    Unreachable,
-    WaitTimeout,
-)
-from airflow_provider_bacalhau.client.facts import Job
-from airflow_provider_bacalhau.client.states import JobState
+from airflow_provider_bacalhau.client.errors import JobHopeless, JobLost, NotFound, Unreachable, WaitTimeout
+from airflow_provider_bacalhau.client.facts import Execution, Job
+from airflow_provider_bacalhau.client.states import ExecutionState, JobState
 from airflow_provider_bacalhau.client.waiting import FORGOTTEN_AFTER, LOST_AFTER
 from tests.support.drive import Script, ok, refusal, version
 from tests.support.network import LOST, job, operations
@@ -282,7 +275,9 @@ def test_recorded_jobs_end_the_wait_with_their_cause(recorded: str, label: str, 
     assert caught.value.outcome.diagnosis.category is category
 
 
-def test_a_lost_or_hopeless_job_is_an_error_that_may_be_tried_again() -> None:
-    for kind in (JobLost, JobHopeless):
-        assert issubclass(kind, BacalhauError)
-        assert not kind.permanent
+def test_whether_another_try_may_help_depends_on_the_cause() -> None:
+    assert not JobLost("j-1", ["it is gone"]).permanent
+    for message, is_final in (("invalid magic number", True), ("manifest unknown", False), ("never heard of", False)):
+        runs = tuple(Execution("e", "j-1", "n-1", ExecutionState.FAILED, message) for _ in range(2))
+        stuck = Job("j-1", "n", "default", "batch", 1, JobState.QUEUED, executions=runs)
+        assert JobHopeless(JobOutcome.of(stuck, is_hopeless=True)).permanent is is_final
