@@ -15,7 +15,7 @@ from airflow_provider_bacalhau.hooks.bacalhau import BacalhauHook
 if TYPE_CHECKING:
     from airflow_provider_bacalhau.client.errors import BacalhauError
 
-ASK_SECONDS: Final = 5.0
+ASK_SECONDS: Final = 15.0
 """How long Airflow may take to tell how the task stands, before the job of a killed task is left alone."""
 
 STOP_SECONDS: Final = 10.0

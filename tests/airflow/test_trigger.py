@@ -42,11 +42,24 @@ def test_what_is_stored_of_it_is_small_and_names_the_connection_only() -> None:
     assert json.loads(json.dumps(arguments)) == arguments
 
 
+def test_what_came_later_is_stored_only_where_it_says_something_so_that_older_releases_can_load_it() -> None:
+    since = {"fail_fast": True, "kill_reason": "killed"}
+    _, arguments = BacalhauJobTrigger("j-1", "mine").serialize()
+    assert set(arguments) == {"job_id", "bacalhau_conn_id", "poll_interval", "deadline"}
+    trigger = BacalhauJobTrigger("j-1", "mine", **since)  # type: ignore[arg-type]  # as it is stored
+    assert stored(trigger).serialize()[1] == {**arguments, **since}
+
+
+def test_what_an_older_release_has_stored_can_be_loaded() -> None:
+    trigger = BacalhauJobTrigger(job_id="j-1", bacalhau_conn_id="mine", poll_interval=5.0, deadline=None)
+    assert (trigger.fail_fast, trigger.kill_reason) == (False, None)
+
+
 @pytest.mark.parametrize("code", [0, 3])
 def test_a_job_that_is_over_gives_one_event_whatever_came_of_it(network: Network, code: int) -> None:
     job_id = submitted(network.client, exits(code))
     event = asyncio.run(first_event(watch(job_id)))
-    assert event == {"status": "over", "job_id": job_id, "message": "", "permanent": False}
+    assert event == {"status": "over", "job_id": job_id, "message": "", "permanent": False, "category": ""}
     assert check_event(through_database(event)) == event
 
 
@@ -65,10 +78,45 @@ def test_a_deadline_that_passed_while_nobody_watched_does_not_hide_a_job_that_is
     assert asyncio.run(first_event(watch(job_id, deadline=time.time() - 60)))["status"] == "over"
 
 
-def test_an_unknown_job_gives_an_event_that_is_final(network: Network) -> None:
+def test_a_job_that_the_server_has_forgotten_is_looked_for_and_then_lost(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_bacalhau.client.watching.LOST_AFTER", 1.0)
+    begun = time.monotonic()
     event = asyncio.run(first_event(watch(ABSENT)))
-    assert (event["status"], event["permanent"]) == ("failed", True)
-    assert ABSENT in event["message"]
+    assert time.monotonic() - begun > 1.0
+    assert event["status"] == "lost"
+    assert "there is no such job" in event["message"]
+    assert check_event(through_database(event)) == event
+
+
+@pytest.mark.parametrize("fail_fast", [True, False])
+def test_a_job_that_no_node_can_run_any_more_ends_the_wait_where_that_is_asked_for(
+    network: Network, unused_port: int, fail_fast: bool
+) -> None:
+    nowhere = {"Type": "urlDownload", "Params": {"URL": f"http://127.0.0.1:{unused_port}/"}}
+    job = exits(0, inputs=[{"Source": nowhere, "Target": "/input"}], queue_timeout=600)
+    job_id = submitted(network.client, job)
+    event = asyncio.run(first_event(watch(job_id, fail_fast=fail_fast, deadline=time.time() + 3)))
+    assert event["status"] == ("hopeless" if fail_fast else "timeout")
+    assert event["message"]
+    assert not network.client.get(job_id).state.is_terminal
+    network.client.stop(job_id, "test is over")
+
+
+def test_an_error_that_nobody_foresaw_is_logged_and_wakes_the_task(
+    network: Network, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = patch(
+        "airflow_provider_bacalhau.client.watching.Watching._look", side_effect=KeyError("?signature=secret")
+    )
+    with patch.object(BacalhauJobTrigger, "log", LOG), broken:
+        event = asyncio.run(first_event(watch(ABSENT)))
+    assert (event["status"], event["permanent"]) == ("failed", False)
+    assert "KeyError" in event["message"]
+    assert "secret" not in event["message"]
+    assert caplog.records[-1].exc_info is not None
+    assert ABSENT in caplog.records[-1].getMessage()
 
 
 def test_an_undefined_connection_gives_an_event_that_is_final(airflow_database: None) -> None:
