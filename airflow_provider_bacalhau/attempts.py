@@ -134,6 +134,7 @@ class Attempt:
         self._store = context.get("task_state_store")  # from Airflow 3.3 on
         self._namespace: str | None = None
         self._is_submitting = False
+        self._stops_when_killed = True
 
     @property
     def taken_id(self) -> str:
@@ -157,6 +158,7 @@ class Attempt:
             known_id=self._kept_id(),
             on_existing=rules.on_existing,
             policy=rules.success_policy,
+            wants_results=not rules.allow_missing_results,
             thorough=thorough,
         )
         if (job := finding.job) is not None:
@@ -179,7 +181,8 @@ class Attempt:
             except Exception:  # the store saves a look-up; the job's labels are what counts
                 self.log.warning("The job's id could not be kept in Airflow's task state.", exc_info=True)
         if self.is_killed:  # while the server was at it
-            self.stop(self.owner.kill_reason)
+            if self._stops_when_killed:
+                self.stop(self.owner.kill_reason)
             self._refuse_if_killed("while it submitted its job")
 
     def _kept_id(self) -> str:
@@ -203,7 +206,7 @@ class Attempt:
 
         :param stops: whether to stop it at all.
         """
-        self.is_killed = True
+        self.is_killed, self._stops_when_killed = True, stops
         if self.is_settled:
             return
         if not stops:

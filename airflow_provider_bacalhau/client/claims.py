@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
+from airflow_provider_bacalhau.client.diagnosis import missing_results
 from airflow_provider_bacalhau.client.effects import Sleep
 from airflow_provider_bacalhau.client.errors import (
     Conflict,
@@ -34,6 +35,7 @@ from airflow_provider_bacalhau.client.watching import Watching
 
 if TYPE_CHECKING:
     from airflow_provider_bacalhau.client.facts import Job, StopOutcome
+    from airflow_provider_bacalhau.client.results import ResultReference
     from airflow_provider_bacalhau.client.spec import JobSpec
     from airflow_provider_bacalhau.client.success import SuccessPolicy
 
@@ -82,6 +84,10 @@ class Claims(Watching):
     async def submit_once(self, spec: JobSpec) -> Submission:
         """Submit a job under its own unique name."""
 
+    @abstractmethod
+    async def references(self, job_id: str) -> list[ResultReference]:
+        """References to a job's results."""
+
     async def find_for(
         self,
         claim: Claim,
@@ -89,6 +95,7 @@ class Claims(Watching):
         known_id: str = "",
         on_existing: OnExisting = "replace",
         policy: SuccessPolicy = "all",
+        wants_results: bool = False,
         thorough: bool = False,
     ) -> Finding:
         """Find the job that an attempt has already; stop those that stand in its way.
@@ -101,21 +108,34 @@ class Claims(Watching):
         :param on_existing: what to do with a live job of this attempt that has another spec: stop it (``replace``), go
             on with it (``adopt``), or raise (``fail``). One that is over is never used for another spec.
         :param policy: which job has succeeded; see :class:`JobOutcome`.
+        :param wants_results: whether one that has a publisher, but no results, has not.
         :param thorough: look by label even in a first try.
         :raises Conflict: for ``fail``.
         :raises NotAuthorised: when a job that is in the way may not be stopped with these credentials.
         """
         can = (await self.dialect()).can
-        if known_id and (job := await self._known(known_id, claim)) and await self._is_of_use(job, policy):
+
+        async def is_of_use(job: Job) -> bool:
+            if not job.state.is_terminal:
+                return True
+            if job.state is JobState.STOPPED or (await self.outcome(job.id, policy=policy)).diagnosis is not None:
+                return False
+            return not wants_results or missing_results(job) is None or bool(await self.references(job.id))
+
+        if known_id and (job := await self._known(known_id, claim)) and await is_of_use(job):
             return self._found(claim, job)
         if can.unique_names:
             named = await self._named(claim)
-            if named and await self._is_of_use(named[-1], policy):
+            if named and await is_of_use(named[-1]):
                 return self._found(claim, named[-1])
             claim = claim.next(*(job.name for job in named))
             if claim.owner.try_number <= 1 and not thorough:
                 return Finding(claim)
-        return await self._labelled(claim, on_existing, policy)
+        same = await self._labelled(claim, on_existing)
+        for job in reversed(same):
+            if await is_of_use(job):
+                return self._found(claim, job)
+        return Finding(claim.next(*(job.name for job in same)))
 
     async def submit_for(self, claim: Claim, spec: JobSpec) -> Submission:
         """Submit the job of an attempt, once, and make sure of it.
@@ -193,7 +213,8 @@ class Claims(Watching):
                 found.append(job)
             claim = replace(claim, counter=claim.counter + 1)
 
-    async def _labelled(self, claim: Claim, on_existing: OnExisting, policy: SuccessPolicy) -> Finding:
+    async def _labelled(self, claim: Claim, on_existing: OnExisting) -> list[Job]:
+        """The attempt's jobs that may be gone on with, the newest last; all that stand in its way are stopped."""
         jobs = await self._jobs_of(claim.owner, claim.namespace)
         for job in _alive(jobs):
             if not claim.owner.owns(job):
@@ -207,31 +228,20 @@ class Claims(Watching):
                 "specification.",
                 hint="on_existing='replace' stops it, on_existing='adopt' goes on with it.",
             )
-        alive = _alive(same)
         if others and on_existing == "adopt":
-            alive = _by_age([*others, *alive])
-        elif others:
+            same = _by_age([*same, *others])
+        else:
             for job in others:
                 await self._stop(job, OLDER_SPEC)
+        alive = _alive(same)
         for job in alive[:-1]:
             await self._stop(job, EXTRA_JOB)
-        if alive:
-            return self._found(claim, alive[-1])
-        for job in reversed(same):
-            if await self._is_of_use(job, policy):
-                return self._found(claim, job)
-        return Finding(claim.next(*(job.name for job in same)))
+        return alive[-1:] or same
 
     async def _jobs_of(self, owner: Owner, namespace: str) -> list[Job]:
         """The jobs of a task instance, but for those of later generations."""
         page = await (await self.dialect()).list(namespace=namespace, labels={TASK_KEY_LABEL: owner.task_key}, limit=0)
         return [job for job in page.items if owner.knows(job)]
-
-    async def _is_of_use(self, job: Job, policy: SuccessPolicy) -> bool:
-        """Whether a job is alive, or has succeeded."""
-        if job.state is JobState.COMPLETED or (job.state.is_terminal and policy != "all"):
-            return (await self.outcome(job.id, policy=policy)).diagnosis is None
-        return not job.state.is_terminal
 
     @staticmethod
     def _found(claim: Claim, job: Job) -> Finding:
