@@ -127,12 +127,10 @@ class _Watch:
     def wants_executions(self, dialect: Dialect) -> bool:
         """Whether the next look is to bring the executions, since they may show that nothing can come of the job.
 
-        A server that shows its queue is asked while the job waits; one that does not, always, as it leaves such a job
-        Running. Servers before v1.2.2 need another request for them, but they keep no job waiting either.
+        They come in the same answer, and only a job that waits is of interest: while it says so by its state or, on
+        servers whose jobs do not, always.
         """
-        if self.last is None:
-            return False
-        return self.last.state in _WAITS if dialect.can.shows_queue else True
+        return self.last is not None and (self.last.state in _WAITS or dialect.can.hides_waiting)
 
     @property
     def stand(self) -> str:

@@ -57,7 +57,8 @@ class Capabilities:
     :param logs: whether logs can be read (a websocket).
     :param waits_for_nodes: whether the timeouts of the queue and of the whole job are known (earlier a job that finds
         no node fails at once, and both are silently dropped).
-    :param shows_queue: whether a job that waits for nodes says so by its state, Queued (v1.3.2 leaves it as it was).
+    :param hides_waiting: whether a job that waits for nodes does not say so by its state (later: Queued), so that only
+        its executions show that none of them is left.
     """
 
     execution_numbers: tuple[State, ...]
@@ -68,7 +69,7 @@ class Capabilities:
     own_publisher: bool
     logs: bool
     waits_for_nodes: bool
-    shows_queue: bool
+    hides_waiting: bool
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ class RequesterCapabilities:
     :param sorts_by_modified: whether a list can be sorted by the time of the last change.
     :param cancels_twice: whether cancelling a cancelled job is good (earlier a refusal that does not say how the job
         ended).
+    :param hides_waiting: whether a job may wait for nodes, which its state does not say. Jobs cannot be told to wait
+        through this API; it is a matter of the server's configuration.
     """
 
     prefix: str
@@ -95,15 +98,11 @@ class RequesterCapabilities:
     limits_sorted: bool
     sorts_by_modified: bool
     cancels_twice: bool
+    hides_waiting: bool
 
     @property
     def unique_names(self) -> bool:
         """Never: here a name is an annotation like any other."""
-        return False
-
-    @property
-    def shows_queue(self) -> bool:
-        """Never: its state Queued is a step on the way, and no job waits for nodes there."""
         return False
 
 
@@ -133,12 +132,12 @@ _CHANGES: _Changes = (
             "own_publisher": False,
             "logs": False,
             "waits_for_nodes": False,
-            "shows_queue": False,
+            "hides_waiting": False,
         },
     ),
     ((1, 2, 2), {"included": True, "logs": True}),
-    ((1, 3, 2), {"waits_for_nodes": True}),
-    ((1, 4, 0), {"own_publisher": True, "shows_queue": True}),
+    ((1, 3, 2), {"waits_for_nodes": True, "hides_waiting": True}),
+    ((1, 4, 0), {"own_publisher": True, "hides_waiting": False}),
     ((1, 5, 0), {"history_pages": True}),
     ((1, 5, 2), {"execution_numbers": _NUMBERS_SINCE_1_5_2}),
     ((1, 7, 0), {"module_sources": False}),
@@ -157,11 +156,13 @@ _REQUESTER_CHANGES: _Changes = (
             "limits_sorted": False,
             "sorts_by_modified": False,
             "cancels_twice": False,
+            "hides_waiting": False,
         },
     ),
     ((1, 0, 0), {"prefix": "/api/v1/requester"}),
     ((1, 0, 4), {"api_version": "V1beta2", "nodes": True, "limits_sorted": True, "cancels_twice": True}),
     ((1, 2, 2), {"logs": False, "sorts_by_modified": True}),
+    ((1, 3, 2), {"hides_waiting": True}),
 )
 
 # How those want a job specification written.

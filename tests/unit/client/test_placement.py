@@ -79,9 +79,9 @@ def test_a_job_that_runs_waits_or_is_over_is_not_hopeless(version: str, label: s
 
 @pytest.mark.parametrize("version", requester.VERSIONS)
 def test_the_requester_api_ends_such_a_job_itself(version: str) -> None:
-    spoken = dialect(version)
-    job = Script.of(requester.exchange(version, "bad module: list").response).run(spoken.get("j-1", executions=True))
-    assert not spoken.can.shows_queue
+    job = Script.of(requester.exchange(version, "bad module: list").response).run(
+        dialect(version).get("j-1", executions=True)
+    )
     assert job.state is JobState.FAILED
     assert not is_hopeless(job, {one.node_id for one in job.executions or ()})
 

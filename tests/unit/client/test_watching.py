@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_bacalhau.client.diagnosis import FailureCategory, JobOutcome
+from airflow_provider_bacalhau.client.dialects.versions import ServerVersion
 from airflow_provider_bacalhau.client.effects import Effect, Response, Sleep, TransportError
 from airflow_provider_bacalhau.client.errors import JobHopeless, JobLost, NotFound, Unreachable, WaitTimeout
 from airflow_provider_bacalhau.client.facts import Execution, Job
@@ -244,6 +245,29 @@ def test_a_server_that_is_away_while_nodes_are_asked_for_is_waited_for() -> None
     played = script(there("Pending"), both, both, LOST, both, nodes("n-1"), both)
     with pytest.raises(JobHopeless):
         played.wait(fail_fast=True)
+
+
+@pytest.mark.parametrize("text", ["v1.1.6", "v1.2.2", "v1.4.0", "v1.9.3"])
+def test_where_waiting_shows_or_nothing_waits_a_running_job_costs_one_plain_request_a_look(text: str) -> None:
+    played = Passing([version(text), *[there()] * 3, there("Completed")])
+    played.wait(fail_fast=True)
+    assert played.lines[1:] == ["GET /api/v1/orchestrator/jobs/j-1"] * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "orchestrator", "requester"),
+    [
+        ("v1.1.6", False, False),
+        ("v1.3.1", False, False),
+        ("v1.3.2", True, True),
+        ("v1.4.0", False, True),
+        ("v1.9.3", False, True),
+    ],
+)
+def test_only_v1_3_2_hides_that_a_job_waits(text: str, orchestrator: bool, requester: bool) -> None:
+    server = ServerVersion(text)
+    assert server.capabilities.hides_waiting is orchestrator
+    assert server.requester.hides_waiting is requester
 
 
 def test_v1_3_leaves_such_a_job_running_so_its_executions_are_always_asked_for() -> None:
