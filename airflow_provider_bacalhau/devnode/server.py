@@ -56,6 +56,7 @@ _SCANNERS = 4
 _RUNNERS = 256
 _ADDRESS = "127.0.0.1"
 _DATABASE = "node.sqlite"
+_TURNS_TO_ACCEPT = 3
 
 
 class NodeServer:
@@ -93,7 +94,6 @@ class NodeServer:
         self._wanted_dir = None if data_dir is None else check_folder(data_dir)
         self._closing = contextlib.AsyncExitStack()
         self._running = contextlib.AsyncExitStack()
-        self._runner: web.AppRunner | None = None
         self._changing = asyncio.Lock()
         self._restarts: set[asyncio.Task[None]] = set()
         self._over = asyncio.Event()
@@ -109,22 +109,18 @@ class NodeServer:
         """
         async with contextlib.AsyncExitStack() as stack:
             self._take_folder(stack)
-            await self._run()
+            await self._run(_bound_socket(self._port))
             stack.push_async_callback(self._end)
             self._closing = stack.pop_all()
 
     async def restart(self, *, forget: bool = False, away: float = 0.0) -> None:
         """See :meth:`.node.DevNode.restart`."""
         async with self._changing:
-            if self._over.is_set() or self._runner is None:
+            if self._over.is_set():
                 return
-            port = self._runner.addresses[0][1]
-            for site in list(self._runner.sites):
-                await site.stop()
             # Bound but not listening: who connects meanwhile is refused, and nobody else gets the port.
-            held = _bound_socket(port)
+            held = await self._hang_up()
             try:
-                _break_connections(self._runner)
                 await self._end()
                 if forget:
                     for file in self.data_dir.glob(_DATABASE + "*"):
@@ -137,6 +133,26 @@ class NodeServer:
             except BaseException:
                 held.close()
                 raise
+
+    async def _hang_up(self) -> socket.socket:
+        """Accept no connections any more and break those that there are.
+
+        :returns: another socket on the same port.
+        """
+        # A connection that asyncio accepted takes some turns until it is known; closing the socket before that leaves
+        # it open for ever, without anybody who reads it.
+        asyncio.get_running_loop().remove_reader(self._socket)
+        for _ in range(_TURNS_TO_ACCEPT):
+            await asyncio.sleep(0)
+        runner = self._runner
+        port = self._socket.getsockname()[1]
+        for site in list(runner.sites):
+            await site.stop()
+        held = _bound_socket(port)
+        for connection in runner.server.connections if runner.server else ():
+            if connection.transport is not None and not connection.transport.is_closing():
+                connection.transport.abort()
+        return held
 
     def restart_soon(self, *, forget: bool = False, away: float = 0.0) -> None:
         """Restart, but not before whoever asks for it is done."""
@@ -164,15 +180,16 @@ class NodeServer:
             self.data_dir.mkdir(parents=True, exist_ok=True)
             stack.enter_context(sole_use(self.data_dir))
 
-    async def _run(self, held: socket.socket | None = None) -> None:
-        """Serve what the folder holds; on a socket that is bound already, or on the port of the settings."""
+    async def _run(self, listening: socket.socket) -> None:
+        """Serve what the folder holds, on a socket that is bound to its port."""
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(listening.close)
             store = Store(self.data_dir / _DATABASE, unique_names=self.emulation.unique_names)
             stack.callback(store.close)
             workshop = self._workshop(stack)
             orchestrator = self._orchestrator(store, workshop)
             stack.callback(orchestrator.close)
-            await self._serve(stack, orchestrator, store, workshop, held)
+            await self._serve(stack, orchestrator, store, workshop, listening)
             orchestrator.resume()
             self._running = stack.pop_all()
 
@@ -231,7 +248,7 @@ class NodeServer:
         orchestrator: Orchestrator,
         store: Store,
         workshop: Workshop,
-        held: socket.socket | None,
+        listening: socket.socket,
     ) -> None:
         jobs = OrchestratorRoutes(orchestrator, store, self.emulation)
         agent = AgentRoutes(
@@ -258,9 +275,8 @@ class NodeServer:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handle_signals=False)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, _ADDRESS, self._port) if held is None else web.SockSite(runner, held)
-        await site.start()
-        self._runner = runner
+        self._socket, self._runner = listening, runner
+        await web.SockSite(runner, listening).start()
         port = runner.addresses[0][1]
         self.url = f"http://{_ADDRESS}:{port}"
         jobs.base, agent.port = self.url, port
@@ -271,20 +287,14 @@ class NodeServer:
 
 
 def _bound_socket(port: int) -> socket.socket:
-    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        held.bind((_ADDRESS, port))
-    except BaseException:
-        held.close()
-        raise
-    return held
-
-
-def _break_connections(runner: web.AppRunner) -> None:
-    for connection in runner.server.connections if runner.server else ():
-        if connection.transport is not None and not connection.transport.is_closing():
-            connection.transport.abort()
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((_ADDRESS, port))
+    except OSError as error:
+        bound.close()
+        raise OSError(error.errno, f"port {port} cannot be used: {str(error.strerror).lower()}") from None
+    return bound
 
 
 def host_capacity(folder: Path) -> Resources:
