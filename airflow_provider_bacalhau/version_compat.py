@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-from typing import Any, Final, NamedTuple
-
 
 def airflow_address() -> str:
     """The address of this Airflow: of its web pages, or where its workers report to; empty when neither is configured.
@@ -19,80 +17,6 @@ def airflow_address() -> str:
     section = "webserver" if __version__.startswith("2.") else "api"
     pages = str(conf.get(section, "base_url", fallback="") or "")
     return pages or str(conf.get("core", "execution_api_server_url", fallback="") or "")
-
-
-class TaskNow(NamedTuple):
-    """How a task instance stands at this moment, whichever its attempt.
-
-    :param state: as Airflow names it; ``GONE`` when there is no such task instance any more.
-    :param xcom: the value that was asked for, of its newest attempt; None when it is not there.
-    """
-
-    state: str | None
-    xcom: Any
-
-
-GONE: Final = "gone"
-
-
-def triggers_hear_of_kills() -> bool:
-    """Whether the triggerer calls a trigger's ``on_kill``: from 3.3 on. Can go with 3.2."""
-    from airflow.triggers.base import BaseTrigger
-
-    return hasattr(BaseTrigger, "on_kill")
-
-
-async def task_now(task_instance: Any, xcom_key: str) -> TaskNow:
-    """Ask Airflow, from within the triggerer, how a task stands.
-
-    :param task_instance: the trigger's own, of any Airflow version; only what identifies it is used.
-    :param xcom_key: key of the XCom to read beside the state.
-    :raises Exception: whatever Airflow raises when it cannot tell.
-    """
-    from airflow import __version__
-    from airflow.providers.common.compat.sdk import XCom
-    from asgiref.sync import sync_to_async  # asyncio's own threads cannot talk to the triggerer's supervisor below 3.3
-
-    # Airflow 3 has no database for triggers. Can go with 2.11.
-    ask_state = _state_from_database if __version__.startswith("2.") else _state_from_supervisor
-    state = await sync_to_async(ask_state)(task_instance)
-    if state == GONE:
-        return TaskNow(GONE, None)
-    value = await sync_to_async(XCom.get_one)(
-        key=xcom_key,
-        dag_id=task_instance.dag_id,
-        task_id=task_instance.task_id,
-        run_id=task_instance.run_id,
-        map_index=task_instance.map_index,
-    )
-    return TaskNow(state, value)
-
-
-def _state_from_supervisor(task_instance: Any) -> str | None:
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-
-    states = RuntimeTaskInstance.get_task_states(
-        dag_id=task_instance.dag_id,
-        task_ids=[task_instance.task_id],
-        run_ids=[task_instance.run_id],
-        map_index=task_instance.map_index,
-    )
-    if not states:
-        return GONE
-    mapped = "" if task_instance.map_index < 0 else f"_{task_instance.map_index}"
-    state: str | None = states[task_instance.run_id][f"{task_instance.task_id}{mapped}"]
-    return state
-
-
-def _state_from_database(task_instance: Any) -> str | None:
-    from airflow.models import TaskInstance
-    from airflow.utils.session import create_session
-
-    names = ("dag_id", "task_id", "run_id", "map_index")
-    with create_session() as session:
-        query = session.query(TaskInstance.state).filter_by(**{name: getattr(task_instance, name) for name in names})
-        row = query.one_or_none()
-    return GONE if row is None else row[0]
 
 
 class TaskNow(NamedTuple):

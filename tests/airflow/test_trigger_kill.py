@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import threading
+import socket
 import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import airflow
 import pytest
 
 from airflow_provider_bacalhau import version_compat, xcom
@@ -23,6 +24,7 @@ from .programs import exits, sleeps
 from .running import LOG, stored, submitted
 
 REASON = "The Airflow task was killed (attempt abc, try 1)."
+IS_AIRFLOW_2 = airflow.__version__.startswith("2.")
 OURS = "j-11111111-1111-4111-8111-111111111111"
 ANOTHER = "j-22222222-2222-4222-8222-222222222222"
 
@@ -269,27 +271,19 @@ async def _killed_before_it_saw_anything(trigger: BacalhauJobTrigger, *, tells_k
 
 
 def test_a_server_that_hangs_delays_the_triggerer_for_seconds_only(
-    serve: Callable[..., str],
     connect: Connect,
     tells_kills: bool,
     says: Callable[..., list[str]],
     log: Callable[[], list[str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    is_over = threading.Event()
-
-    def answer(path: str) -> tuple[int, bytes]:
-        is_over.wait(20)
-        return 200, b"{}"
-
-    connect(serve(answer))
     monkeypatch.setattr(bacalhau, "STOP_SECONDS", 0.3)
     says(TaskNow("failed", OURS))
-    begun = time.monotonic()
-    asyncio.run(_killed_before_it_saw_anything(watching(OURS), tells_kills=tells_kills))
-    took = time.monotonic() - begun
-    is_over.set()
-    assert took < 5
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        connect(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        begun = time.monotonic()
+        asyncio.run(_killed_before_it_saw_anything(watching(OURS), tells_kills=tells_kills))
+        assert time.monotonic() - begun < 5
     assert log()[-1] == (
         f"The task was killed, but job {OURS} could not be stopped and may run on: no answer within 0.3 s."
     )
@@ -332,7 +326,76 @@ def test_from_3_3_on_the_end_of_a_trigger_is_no_kill(
 
 
 def test_this_airflow_is_known_to_tell_kills_or_not() -> None:
-    import airflow
-
     version = tuple(int(part) for part in airflow.__version__.split(".")[:2])
     assert version_compat.triggers_hear_of_kills() is (version >= (3, 3))
+
+
+@pytest.mark.skipif(IS_AIRFLOW_2, reason="Airflow 2 has no supervisor to ask")
+@pytest.mark.parametrize(
+    ("map_index", "states", "state"),
+    [
+        (-1, {"r": {"t": "deferred"}}, "deferred"),
+        (3, {"r": {"t_0": "failed", "t_3": "success"}}, "success"),  # Airflow 3.0 answers for all of them
+        (-1, {"r": {"t": None}}, None),
+        (-1, {}, GONE),
+    ],
+)
+def test_airflow_3_is_asked_through_the_supervisor(
+    monkeypatch: pytest.MonkeyPatch, map_index: int, states: dict[str, dict[str, str | None]], state: str | None
+) -> None:
+    _answers(monkeypatch, states)
+    now = asyncio.run(version_compat.task_now(_ti(map_index), xcom.JOB_ID))
+    assert now == TaskNow(state, None if state == GONE else (xcom.JOB_ID, "d", "t", "r", map_index))
+
+
+@pytest.mark.skipif(IS_AIRFLOW_2, reason="Airflow 2 has no supervisor to ask")
+def test_an_answer_that_is_not_understood_is_not_taken_for_a_task_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    _answers(monkeypatch, {"r": {"another form of t": "deferred"}})
+    with pytest.raises(KeyError):
+        asyncio.run(version_compat.task_now(_ti(), xcom.JOB_ID))
+
+
+def _answers(monkeypatch: pytest.MonkeyPatch, states: dict[str, dict[str, str | None]]) -> None:
+    """What the supervisor answers; for an XCom just what it was asked for."""
+    from airflow.providers.common.compat.sdk import XCom
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    def get_task_states(*, dag_id: str, task_ids: list[str], run_ids: list[str], map_index: int) -> Any:
+        assert (dag_id, task_ids, run_ids) == ("d", ["t"], ["r"])
+        return states
+
+    def get_one(*, key: str, dag_id: str, task_id: str, run_id: str, map_index: int) -> Any:
+        return key, dag_id, task_id, run_id, map_index
+
+    monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", get_task_states)
+    monkeypatch.setattr(XCom, "get_one", get_one)
+
+
+def _ti(map_index: int = -1) -> Any:
+    return SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=map_index)
+
+
+@pytest.mark.skipif(not IS_AIRFLOW_2, reason="Airflow 3 keeps its database from triggers")
+def test_airflow_2_is_asked_through_its_database(airflow_database: None) -> None:
+    from airflow import DAG
+    from airflow.operators.empty import EmptyOperator
+    from airflow.utils.session import create_session
+    from airflow.utils.state import State
+    from airflow.utils.types import DagRunType
+    from pendulum import now
+
+    with DAG("asked", schedule=None, start_date=now()) as dag:
+        EmptyOperator(task_id="t")
+    run = dag.create_dagrun(
+        State.RUNNING, execution_date=now(), run_type=DagRunType.MANUAL, data_interval=(now(), now())
+    )
+    ti = run.get_task_instance("t")
+    ask = lambda: asyncio.run(version_compat.task_now(ti, xcom.JOB_ID))  # noqa: E731
+    assert ask() == TaskNow(None, None)
+    ti.xcom_push(xcom.JOB_ID, OURS)
+    with create_session() as session:
+        ti.set_state("deferred", session=session)
+    assert ask() == TaskNow("deferred", OURS)
+    with create_session() as session:
+        session.delete(session.merge(ti))
+    assert ask() == TaskNow(GONE, None)
