@@ -102,6 +102,14 @@ def diagnose(
         verb = "failed" if job.state.is_terminal else f"failed (it is still {job.state.value})"
         summary = f"Job {job.id} {verb}: {first_line(message)}."
         return Diagnosis(cause.category, summary, _server_hint(history) or cause.hint, facts)
+    refusals = [one.message for one in executions if one.state is ExecutionState.ASK_FOR_BID_REJECTED and one.message]
+    if not causes and refusals:
+        return Diagnosis(
+            FailureCategory.NO_SUITABLE_NODE,
+            f"Job {job.id} was refused by every node that was asked: {first_line(refusals[-1])}.",
+            "Ask for what these nodes allow, or have it allowed there.",
+            facts,
+        )
     if not causes and NO_NODE.search(job.message):
         return _diagnose_no_node(job, history, facts)
     why = first_line(causes[0][1] if causes else job.message) or "the server gives no reason"

@@ -26,6 +26,7 @@ _LASTING = re.compile(
     rf"{USED_UP}|does not support \S+, only|than the maximum available|labels map\[.*don't match required selectors"
 )
 _REJECTED = "job rejected"
+_IN_VAIN = {ExecutionState.FAILED, ExecutionState.ASK_FOR_BID_REJECTED}
 
 
 def is_hopeless(job: Job, nodes: Collection[str] = ()) -> bool:
@@ -43,7 +44,7 @@ def is_hopeless(job: Job, nodes: Collection[str] = ()) -> bool:
 
 
 def has_used_up_its_nodes(job: Job) -> bool:
-    """Whether every node that a job was tried on has had its tries and failed, and nothing of it is alive.
+    """Whether every node that a job was tried on has had its tries or refused it, and nothing of it is alive.
 
     Without it a job is not hopeless; what remains to be known is whether there are other nodes.
 
@@ -53,7 +54,7 @@ def has_used_up_its_nodes(job: Job) -> bool:
     return (
         job.type == "batch"
         and not job.state.is_terminal
-        and any(one.state is ExecutionState.FAILED for one in executions)
+        and any(one.state in _IN_VAIN for one in executions)
         and all(one.state.is_terminal for one in executions)
         and {one.node_id for one in executions} <= _used_up(executions)
     )
@@ -65,7 +66,10 @@ def _current(job: Job) -> list[Execution]:
 
 
 def _used_up(executions: Collection[Execution]) -> set[str]:
-    """Nodes that are not tried again. Their tries are counted, whatever the server says: its words may be older."""
+    """Nodes that are not tried again: they had two tries, or refused a bid once.
+
+    They are counted, whatever the server says: its words may be older than the latest execution.
+    """
     tries = Counter(one.node_id for one in executions)
     rejecting = {one.node_id for one in executions if one.state is ExecutionState.ASK_FOR_BID_REJECTED}
     return {node for node, count in tries.items() if count >= _TRIES_PER_NODE} | rejecting
@@ -78,6 +82,6 @@ def _says_that_no_node_is_left(job: Job) -> bool:
     reasons = [found["why"] if (found := _REFUSAL.match(line.strip())) else "" for line in lines[1:]]
     # A node also "rejects" a job that has an execution on it; only a bid that it has refused itself is final.
     has_completed = any(one.state is ExecutionState.COMPLETED for one in _current(job))
-    return any(reason == USED_UP for reason in reasons) and all(
+    return any(reason in {USED_UP, _REJECTED} for reason in reasons) and all(
         _LASTING.search(reason) or (reason == _REJECTED and not has_completed) for reason in reasons
     )

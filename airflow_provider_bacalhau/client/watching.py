@@ -56,7 +56,8 @@ class _Watch:
     :param last: the job as last seen; ``seen`` is when.
     :param failed: looks in a row that got no answer, the first of them at ``failed_since``.
     :param gone_since: since when the server answers that it knows no such job.
-    :param still_since: since when the job waits unchanged after the server was away.
+    :param was_away: whether the server was out of reach, and the job has not moved since.
+    :param still_since: since when the job was seen to wait unchanged after that.
     :param suspected: whether the last look found that every node tried has had its tries.
     """
 

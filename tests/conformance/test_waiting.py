@@ -53,6 +53,16 @@ def test_nor_is_one_whose_input_no_node_can_read(jobs: Submitter) -> None:
     assert diagnosis.category is FailureCategory.INPUT_UNAVAILABLE
 
 
+@pytest.mark.usefixtures("versions_of_jobs")
+def test_nor_is_one_that_every_node_refuses(jobs: Submitter) -> None:
+    diagnosis = hopeless(
+        jobs, jobs.submit(exiting(0, queue_timeout=LONG, env={"STOLEN": "env:HOME"}))
+    ).outcome.diagnosis
+    assert diagnosis is not None
+    assert diagnosis.category is FailureCategory.NO_SUITABLE_NODE
+    assert any("'HOME' is not in allowed patterns" in fact for fact in diagnosis.facts)
+
+
 def test_on_several_nodes_all_of_them_are_tried_first(wide_jobs: Submitter) -> None:
     outcome = hopeless(wide_jobs, wide_jobs.submit(job(programs.BROKEN, queue_timeout=LONG), unchecked=True)).outcome
     nodes = {one.node_id for one in outcome.job.executions or ()}

@@ -418,6 +418,14 @@ def test_a_cause_is_not_hidden_by_its_consequence() -> None:
     assert found.category is C.UNKNOWN
 
 
+def test_what_the_nodes_refuse_is_the_reason_and_not_that_they_do() -> None:
+    refused = ran(state=ExecutionState.ASK_FOR_BID_REJECTED, message="variable 'HOME' is not allowed")
+    for job in (make(JobState.PENDING), make(JobState.FAILED, message=f"{NO_NODE}.\n• Node n-1: job rejected")):
+        found = diagnose(job, [refused])
+        assert found.category is C.NO_SUITABLE_NODE
+        assert found.summary == "Job j-1 was refused by every node that was asked: variable 'HOME' is not allowed."
+
+
 def test_the_servers_hint_is_passed_on_in_one_line() -> None:
     history = [event("image not available", ErrorCode="Docker:ImageNotFound", Hint="look:\n  1. here\n  2. there")]
     assert diagnose(make(JobState.FAILED), [], history).hint == "look: 1. here 2. there"

@@ -119,6 +119,7 @@ CASES: list[tuple[str, Job, bool]] = [
         True,
     ),
     ("the other node refused its bid", make(queued(SPENT, REJECTED), [*TWICE, ran("b", S.ASK_FOR_BID_REJECTED)]), True),
+    ("the only node refused its bid", make(queued(REJECTED), [ran("a", S.ASK_FOR_BID_REJECTED)]), True),
     ("the other node is busy", make(queued(SPENT, BUSY), TWICE), False),
     ("the other node says what nobody has heard", make(queued(SPENT, "the moon is full"), TWICE), False),
     ("the other node is suitable", make(queued(SPENT, "", suitable=1), TWICE), False),
