@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, conf
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 _STORED = "bacalhau_job"
 _LOOK_SECONDS = 2.0
 _LOG_SECONDS = 1.0
+_CLOCKS_DIFFER = 10.0
 _MOST_LOG_LINES = 20
 
 log = logging.getLogger(__name__)
@@ -56,6 +59,12 @@ def owner_of(context: Context, server: str, *, durable: bool = True) -> Owner:
         try_number=ti.try_number,
         durable=durable,
     )
+
+
+def _age_of_run(context: Context) -> float | None:
+    """For how many seconds, at most, the task's DAG run has been there; None where nobody says."""
+    begun = getattr(context.get("dag_run"), "start_date", None)
+    return time.time() - begun.timestamp() + _CLOCKS_DIFFER if isinstance(begun, datetime) else None
 
 
 def deployment(server: str) -> str:
@@ -159,6 +168,7 @@ class Attempt:
             on_existing=rules.on_existing,
             policy=rules.success_policy,
             wants_results=not rules.allow_missing_results,
+            max_age=_age_of_run(self.context),
             thorough=thorough,
         )
         if (job := finding.job) is not None:
@@ -251,11 +261,11 @@ class Attempt:
 
     def break_off(self, error: Exception) -> None:
         """The wait ends by an error that has nothing to do with the job: leave the job to the next try, or stop it."""
-        from airflow_provider_bacalhau.client.errors import BacalhauError, JobLost, ServerUnavailable, Unreachable
+        from airflow_provider_bacalhau.client.errors import BacalhauError, JobLost
 
         if self.job_id is None or self.is_killed or self.is_settled:  # of a kill's job, on_kill has decided
             return
-        if isinstance(error, JobLost | ServerUnavailable | Unreachable):  # nothing to stop, or nobody to tell
+        if isinstance(error, JobLost):  # there is nothing to stop
             return
         is_final = isinstance(error, BacalhauError) and error.permanent
         if self.owner.has_next_try and not is_final:

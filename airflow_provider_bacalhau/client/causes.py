@@ -87,7 +87,7 @@ _CAUSES: tuple[Cause, ...] = (
     ),
     _cause(
         FailureCategory.INPUT_UNAVAILABLE,
-        r"failed to (download|prepare|fetch|get)|input source|storage provider|no such (file|key|bucket)"
+        r"failed to (begin download|download|prepare|fetch|get)|input source|storage provider|no such (file|key|bucket)"
         r"|invalid cid|NoSuchBucket|NoSuchKey",
         "Check that the input is there, and that the compute nodes can read it.",
     ),

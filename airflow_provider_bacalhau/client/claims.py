@@ -96,6 +96,7 @@ class Claims(Watching):
         on_existing: OnExisting = "replace",
         policy: SuccessPolicy = "all",
         wants_results: bool = False,
+        max_age: float | None = None,
         thorough: bool = False,
     ) -> Finding:
         """Find the job that an attempt has already; stop those that stand in its way.
@@ -109,6 +110,8 @@ class Claims(Watching):
             on with it (``adopt``), or raise (``fail``). One that is over is never used for another spec.
         :param policy: which job has succeeded; see :class:`JobOutcome`.
         :param wants_results: whether one that has a publisher, but no results, has not.
+        :param max_age: the most seconds that a job of a *first* try can be old: as many as its DAG run. An older one
+            belongs to a run of the same id that was deleted.
         :param thorough: look by label even in a first try.
         :raises Conflict: for ``fail``.
         :raises NotAuthorised: when a job that is in the way may not be stopped with these credentials.
@@ -116,6 +119,10 @@ class Claims(Watching):
         can = (await self.dialect()).can
 
         async def is_of_use(job: Job) -> bool:
+            if max_age is not None and claim.owner.try_number <= 1 and await self.age(job) > max_age:
+                if not job.state.is_terminal:
+                    await self._stop(job, OLDER_ATTEMPT)
+                return False
             if not job.state.is_terminal:
                 return True
             if job.state is JobState.STOPPED or (await self.outcome(job.id, policy=policy)).diagnosis is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -323,6 +324,7 @@ class BacalhauSubmitJobOperator(BaseOperator):
                 return self._run(attempt, rules, again=True)
             outcome = JobOutcome.of(outcome.job, rules.success_policy, is_hopeless=True)
             attempt.stop("It has failed on every node that could run it.")
+            outcome = replace(outcome, job=replace(outcome.job, state=attempt.client.get(job_id).state))
         elif outcome.job.state is JobState.STOPPED and not again and self._is_replaced(attempt, outcome):
             self.log.info("Job %s was stopped for an earlier try of this task; going on without it.", job_id)
             return self._run(attempt, rules, again=True)
