@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -51,11 +52,15 @@ class Process:
     def kill(self) -> None:
         """SIGKILL, as when the machine goes away."""
         self._send(signal.SIGKILL)
-        psutil.wait_procs([self._process], timeout=10)
+        self._wait(10)
 
     def freeze(self) -> None:
-        """SIGSTOP, as when the machine is suspended."""
+        """SIGSTOP, as when the machine is suspended; but not while it holds the database's lock, or all stand still."""
         self._send(signal.SIGSTOP)
+        while self._holds_lock():
+            self.thaw()
+            time.sleep(0.05)
+            self._send(signal.SIGSTOP)
 
     def thaw(self) -> None:
         self._send(signal.SIGCONT)
@@ -63,8 +68,18 @@ class Process:
     def stop(self, patience: float = 30) -> None:
         """SIGTERM to the first process alone, and wait until it has ended."""
         self._process.terminate()
-        _, alive = psutil.wait_procs([self._process], timeout=patience)
-        assert not alive, f"process {self._process.pid} does not end"
+        self._wait(patience)
+
+    def _wait(self, patience: float) -> None:
+        deadline = time.monotonic() + patience
+        while self._process.is_running() and self._process.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline, f"process {self._process.pid} does not end"
+            time.sleep(0.1)
+
+    def _holds_lock(self) -> bool:
+        mine = {str(process.pid) for process in [self._process, *self._process.children(recursive=True)]}
+        locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        return any("WRITE" in lock and mine & set(lock) for lock in locks)
 
     def _send(self, number: signal.Signals) -> None:
         for process in [self._process, *self._process.children(recursive=True)]:
@@ -86,6 +101,7 @@ class Standalone:
         self._port, *log_ports = (_unused_port() for _ in range(3))
         self._environment = _environment(home, dags, self._port, log_ports, parallelism) | settings
         self._started: list[subprocess.Popen[bytes]] = []
+        self._writing = threading.Lock()
 
     def __enter__(self) -> Self:
         self._start("standalone")
@@ -141,6 +157,10 @@ class Standalone:
         # Two cannot serve logs at one port; the logs are files of this machine anyway.
         return Process(self._start("triggerer", "--skip-serve-logs").pid)
 
+    def triggerers(self) -> set[int]:
+        """Ids of those that are at work; a dead one counts until it has been silent for too long."""
+        return {job["id"] for job in self._get("/jobs?job_type=TriggererJob&is_alive=true")["jobs"]}
+
     # what a user does
 
     def trigger(self, dag_id: str, run_id: str) -> None:
@@ -195,7 +215,10 @@ class Standalone:
 
     def tail(self, dag_id: str = "", run_id: str = "", *, size: int = 20) -> str:
         """The end of every log that may say why a test failed."""
-        logs = {path.name: _lines(path) for path in sorted(self.home.glob("*.log"))}
+        logs = {
+            path.name: [line for line in _lines(path) if "http.access" not in line]
+            for path in sorted(self.home.glob("*.log"))
+        }
         logs |= self.logs(dag_id, run_id) if run_id else {}
         return "\n".join(
             "\n".join([f"--- {name}", *(line[:300] for line in lines[-size:])]) for name, lines in logs.items()
@@ -231,7 +254,9 @@ class Standalone:
 
     def _ask(self, method: str, path: str, body: Any = None) -> requests.Response:
         url = f"http://127.0.0.1:{self._port}/api/v2{path}"
-        answer = requests.request(method, url, json=body, headers=self._headers, timeout=30)
+        # One user at a time: requests that write at once can lock SQLite for good.
+        with contextlib.nullcontext() if method == "GET" else self._writing:
+            answer = requests.request(method, url, json=body, headers=self._headers, timeout=30)
         if not answer.ok:
             raise requests.HTTPError(f"{method} {path}: {answer.status_code} {answer.text[:500]}", response=answer)
         return answer
