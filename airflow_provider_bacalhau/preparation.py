@@ -118,10 +118,9 @@ def _exit_codes(value: object, place: str) -> frozenset[int]:
     if value is None:
         return frozenset()
     several = value if isinstance(value, Collection) and not isinstance(value, str | bytes) else [value]
-    codes = {code for code in several if isinstance(code, int) and not isinstance(code, bool)}
-    if len(codes) < len(set(several)):
+    if not all(isinstance(code, int) and not isinstance(code, bool) for code in several):
         raise InvalidJobSpec(f"is {value!r:.80}, and must be an exit code or several, as numbers.", place=place)
-    return frozenset(codes)
+    return frozenset(several)
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def test_results_go_from_task_to_task(network: Network, run_dag: RunDag, deferra
     for name, total in (("each[0]", "3\n"), ("last", "2\n")):
         [result] = network.client.result_texts(ran[name].xcoms["bacalhau_job_id"], "outputs/total.txt")
         assert result.text == total
-    assert ran["missing"].xcoms == {}
+    assert ran["missing"].xcoms == {"failure_category": "REFUSED_SPEC"}
     assert ran["fails"].xcoms["failure_category"] == "PROGRAM_FAILED"
     assert ran["both"].xcoms["exit_codes"] == [-1]
 
@@ -148,7 +148,7 @@ def test_only_a_job_spec_is_ever_taken_for_a_files_name(network: Network, run_da
         sent: dict[str, Any] = network.sent(ran[name].xcoms["return_value"])["Tasks"][0]
         assert sent["Env"] == {"F": "trap.yaml"}
     for name in ("pulled", "pulled_mapped[0]", "missing", "rendered"):
-        assert (ran[name].state, ran[name].xcoms) == ("failed", {})
+        assert (ran[name].state, ran[name].xcoms) == ("failed", {"failure_category": "REFUSED_SPEC"})
 
 
 def test_the_link_still_leads_to_the_job_when_the_task_is_over(network: Network, run_dag: RunDag) -> None:

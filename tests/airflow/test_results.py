@@ -48,6 +48,7 @@ class TestResults:
             "job_url": f"{network.url}/api/v1/orchestrator/jobs/{job_id}",
             "job_state": "Completed",
             "exit_codes": [-1],
+            "execution_counts": {"wanted": 1, "completed": 1, "succeeded": 1, "failed": 0},
             "results": ran.value,
             "cids": reference["cid"],
         }

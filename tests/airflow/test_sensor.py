@@ -38,6 +38,7 @@ def test_it_waits_until_the_job_has_succeeded(network: Network, deferrable: bool
         "job_url": f"{network.url}/api/v1/orchestrator/jobs/{job_id}",
         "job_state": "Completed",
         "exit_codes": [-1],
+        "execution_counts": {"wanted": 1, "completed": 1, "succeeded": 1, "failed": 0},
     }
 
 

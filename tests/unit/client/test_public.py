@@ -62,7 +62,8 @@ def test_both_clients_offer_the_same_operations() -> None:
     def offered(kind: type) -> set[str]:
         return {name for name in vars(kind) if not name.startswith("_")}
 
-    assert offered(client.BacalhauClient) - {"stop_quickly"} == offered(client.AsyncBacalhauClient) - {"operations"}
+    in_signal_handlers = {"stop_quickly", "quickly", "log_tail"}
+    assert offered(client.BacalhauClient) - in_signal_handlers == offered(client.AsyncBacalhauClient) - {"operations"}
     for name in offered(client.AsyncBacalhauClient) - {"operations", "run", "close"}:
         assert getattr(client.BacalhauClient, name).__doc__ == getattr(client.AsyncBacalhauClient, name).__doc__
         assert getattr(client.BacalhauClient, name).__doc__
