@@ -188,9 +188,9 @@ class Claims(Watching):
         """
         until = self._clock() + seconds
         while True:
-            jobs = [job for job in await self._jobs_of(owner, namespace) if owner.owns(job)]
-            if jobs or self._clock() >= until:
-                return [(job.id, await self._stop(job, reason)) for job in jobs if not job.state.is_terminal]
+            alive = _alive([job for job in await self._jobs_of(owner, namespace) if owner.owns(job)])
+            if alive or self._clock() >= until:
+                return [(job.id, await self._stop(job, reason)) for job in alive]
             await Sleep(_LOOK_EVERY / 4)
 
     async def age(self, job: Job) -> float:

@@ -93,7 +93,7 @@ def test_a_draft_needs_no_network_and_a_complete_job_has_its_inputs_in_place() -
     asked = []
 
     class Network(BacalhauClient):
-        def resolve_inputs(self, inputs: Any) -> list[ReadyInput]:  # type: ignore[override]  # it is an attribute
+        def resolve_inputs(self, inputs: Any) -> list[ReadyInput]:
             asked.append(inputs)
             return [ReadyInput({"Type": "ipfs", "Params": {"CID": CID}}, None, one.item) for one in inputs]
 
@@ -123,7 +123,7 @@ def test_two_different_names_are_refused() -> None:
     [("mine", "", "mine"), ("", "theirs", "theirs"), ("same", "same", "same"), (None, "", "Task.one")],
 )
 def test_the_nearest_name_is_what_a_person_sees(operator: str | None, spec: str, expected: str) -> None:
-    assert claimed(docker_job("alpine", name=spec or None), name=operator).readable == expected
+    assert claimed(docker_job("alpine", name=spec), name=operator).readable == expected
 
 
 @pytest.mark.parametrize(
