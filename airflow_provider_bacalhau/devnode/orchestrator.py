@@ -14,18 +14,11 @@ import uuid
 from collections.abc import Callable, Mapping
 
 from airflow_provider_bacalhau.devnode import scheduler
+from airflow_provider_bacalhau.devnode.changes import AskForBid, Cancel, Change, LookAgain, Run, Trigger
 from airflow_provider_bacalhau.devnode.compute import ComputeNode, Ended, Problem, Reports
 from airflow_provider_bacalhau.devnode.jobspec import Accepted, same_job
 from airflow_provider_bacalhau.devnode.records import Event, Execution, Job, JobState
-from airflow_provider_bacalhau.devnode.scheduler import (
-    AskForBid,
-    Cancel,
-    Change,
-    LookAgain,
-    Run,
-    Settings,
-    Trigger,
-)
+from airflow_provider_bacalhau.devnode.scheduler import Settings
 from airflow_provider_bacalhau.devnode.selectors import SelectorError
 from airflow_provider_bacalhau.devnode.store import Store
 

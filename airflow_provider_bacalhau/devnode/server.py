@@ -34,6 +34,7 @@ from airflow_provider_bacalhau.devnode.routes.agent import AgentRoutes
 from airflow_provider_bacalhau.devnode.routes.auth import AuthRoutes
 from airflow_provider_bacalhau.devnode.routes.errors import guard
 from airflow_provider_bacalhau.devnode.routes.faults import FaultRoutes, spoil
+from airflow_provider_bacalhau.devnode.routes.nodes import NodeRoutes
 from airflow_provider_bacalhau.devnode.routes.orchestrator import OrchestratorRoutes
 from airflow_provider_bacalhau.devnode.routes.requester_first import first_guard
 from airflow_provider_bacalhau.devnode.routes.requester_parts import peer_key, requester_parts
@@ -268,7 +269,7 @@ class NodeServer:
         app.add_routes(FaultRoutes(self.faults, self.token, self.restart_soon).routes())
         app.add_routes(requester.routes)
         auth = AuthRoutes(orchestrator.nodes[0].id, self.emulation, offers_challenge=not self._users)
-        parts = () if is_first else (jobs, agent, auth)
+        parts = () if is_first else (jobs, NodeRoutes(orchestrator, self.emulation), agent, auth)
         for part in (*parts, Gateway(workshop.blocks), Archives(self.data_dir / "archives")):
             app.add_routes(part.routes())
         app.on_response_prepare.append(drop_extra_headers)

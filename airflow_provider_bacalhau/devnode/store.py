@@ -32,7 +32,7 @@ from airflow_provider_bacalhau.devnode.records import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_provider_bacalhau.devnode.scheduler import Change
+    from airflow_provider_bacalhau.devnode.changes import Change
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);

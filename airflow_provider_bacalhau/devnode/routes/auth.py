@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from airflow_provider_bacalhau.devnode import godecode as go
 from airflow_provider_bacalhau.devnode.emulation import Emulation
 from airflow_provider_bacalhau.devnode.routes.errors import ApiError, json_response, unknown_route
-from airflow_provider_bacalhau.devnode.routes.orchestrator import read_body
+from airflow_provider_bacalhau.devnode.routes.reading import read_body
 from airflow_provider_bacalhau.devnode.routes.requester_bodies import echo
 from airflow_provider_bacalhau.devnode.signatures import EnvelopeError, client_id_of, public_key
 

@@ -1,9 +1,8 @@
-"""``/api/v1/orchestrator``: jobs, their executions, history and results, and nodes."""
+"""``/api/v1/orchestrator/jobs``: jobs, their executions, history, results and logs."""
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,22 +10,20 @@ from aiohttp import web
 
 from airflow_provider_bacalhau.devnode import godecode as go
 from airflow_provider_bacalhau.devnode import jobspec, wire
-from airflow_provider_bacalhau.devnode.compute import ComputeNode
 from airflow_provider_bacalhau.devnode.emulation import Emulation
 from airflow_provider_bacalhau.devnode.orchestrator import NoChangesError, Orchestrator
 from airflow_provider_bacalhau.devnode.records import ComputeState, Execution, HistoryItem, Job
 from airflow_provider_bacalhau.devnode.routes.errors import ApiError, internal_error, json_response
 from airflow_provider_bacalhau.devnode.routes.paging import Page, flag, natural
+from airflow_provider_bacalhau.devnode.routes.reading import label_selector, read_body
 from airflow_provider_bacalhau.devnode.scheduler import Refused
-from airflow_provider_bacalhau.devnode.selectors import Requirement, SelectorError, matches, parse_selector
+from airflow_provider_bacalhau.devnode.selectors import matches
 from airflow_provider_bacalhau.devnode.store import NameTakenError, NotFoundError, Store
 from airflow_provider_bacalhau.devnode.transitions import early_execution, transitions
 
 _STOP = go.struct({"reason": go.string})
 _RERUN = go.struct({"JobVersion": go.integer, "Reason": go.string, "Namespace": go.string})
-_NODE_ACTION = go.struct({"Action": go.string, "Message": go.string, "NodeID": go.string})
 _JOB_ORDERS = {"": "created", "created_at": "created", "modified_at": "modified"}
-_NO_BUILD = {"GitVersion": "", "GitCommit": "", "BuildDate": "0001-01-01T00:00:00Z", "GOOS": "", "GOARCH": ""}
 _EVENT_TYPES = {"", "all", "job", "execution"}
 
 
@@ -37,7 +34,6 @@ class OrchestratorRoutes:
         self._orchestrator = orchestrator
         self._store = store
         self._emulation = emulation
-        self._started = time.time_ns()
         self.base = ""
 
     def routes(self) -> list[web.AbstractRouteDef]:
@@ -61,9 +57,6 @@ class OrchestratorRoutes:
             web.get(job + "/history", self._history, allow_head=False),
             web.get(job + "/executions", self._executions, allow_head=False),
             web.get(job + "/results", self._results, allow_head=False),
-            web.get(root + "/nodes", self._nodes, allow_head=False),
-            web.get(root + "/nodes/{id}", self._node, allow_head=False),
-            web.put(root + "/nodes/{id}", self._update_node),
         ]
 
     # jobs
@@ -101,7 +94,7 @@ class OrchestratorRoutes:
                 page = Page.parse(token)
             except ValueError as error:
                 raise ApiError(400, str(error)) from None
-        requirements = _selector(request)
+        requirements = label_selector(request)
         if page.order_by not in _JOB_ORDERS and self._emulation.bad_orders:
             raise internal_error()
         namespace = request.query.get("namespace", "")
@@ -322,72 +315,6 @@ class OrchestratorRoutes:
             return f"{prefix}unable to find execution {wanted} in job {job.id} and job version {job.version}"
         return ""
 
-    # nodes
-
-    async def _nodes(self, request: web.Request) -> web.Response:
-        order = request.query.get("order_by", "")
-        keys: Mapping[str, Any] = {
-            "": lambda node: node.id,
-            "id": lambda node: node.id,
-            "type": lambda node: 0,
-            "available_cpu": lambda node: -node.view().available.cpu,
-            "available_memory": lambda node: -node.view().available.memory,
-            "available_disk": lambda node: -node.view().available.disk,
-            "available_gpu": lambda node: -node.view().available.gpu,
-            "approval": lambda node: 0,
-            "status": lambda node: 0,
-        }
-        requirements = _selector(request)
-        if order not in keys:
-            raise ApiError(400, "invalid order_by")
-        approval, status = (request.query.get(f"filter-{which}", "").upper() for which in ("approval", "status"))
-        nodes = [node for node in self._orchestrator.nodes if matches(requirements, node.labels)]
-        if approval not in {"", "APPROVED"} or status not in {"", "CONNECTED"}:
-            nodes = []
-        nodes.sort(key=keys[order], reverse=flag(request, "reverse"))
-        limit = natural(request, "limit")
-        shown = [self._node_json(node) for node in (nodes[:limit] if limit else nodes)]
-        return json_response({"NextToken": "", "Nodes": shown})
-
-    async def _node(self, request: web.Request) -> web.Response:
-        return json_response({"Node": self._node_json(self._find_node(request.match_info["id"]))})
-
-    async def _update_node(self, request: web.Request) -> web.Response:
-        body = await read_body(request)
-        wanted = _NODE_ACTION(go.parse_json(body) if body else None, "PutNodeRequest")
-        if wanted["Action"] not in {"approve", "reject", "delete"}:
-            raise internal_error()
-        node = self._find_node(request.match_info["id"])
-        if wanted["Action"] == "approve":
-            raise ApiError(409, f"node {node.id} already approved", code="ConflictNodeState", component="NodesManager")
-        raise ApiError(
-            501, "the embedded node keeps its compute nodes", code="NotImplemented", component="NodesManager"
-        )
-
-    def _find_node(self, prefix: str) -> ComputeNode:
-        found = [node for node in self._orchestrator.nodes if node.id.startswith(prefix)]
-        exact = [node for node in found if node.id == prefix]
-        found = exact or found
-        if not found:
-            raise ApiError(404, f"node not found: {prefix}", code="NotFound", component="NodesManager")
-        if len(found) > 1:
-            ids = " ".join(node.id for node in found)
-            raise ApiError(
-                409,
-                f"multiple nodes found for prefix: {prefix}, matching IDs: [{ids}]",
-                code="MultipleNodesFound",
-                component="NodesManager",
-            )
-        return found[0]
-
-    def _node_json(self, node: ComputeNode) -> dict[str, Any]:
-        if self._emulation.node_shape == "peer":
-            return wire.node_info_json(node, self._emulation)
-        known = wire.node_state_json(node, self._started, time.time_ns(), self._emulation)
-        if not self._emulation.has_config:  # the orchestrator was not told
-            known["Info"]["BacalhauVersion"] = _NO_BUILD
-        return known
-
     def _key(self, what: str) -> str:
         """Where a list is."""
         return what if self._emulation.named_lists else "Items"
@@ -400,19 +327,6 @@ class OrchestratorRoutes:
         return self._store.find_job(request.match_info["id"], request.query.get("namespace", ""))
 
 
-async def read_body(request: web.Request) -> bytes:
-    """The body of a request that sends JSON; empty without one.
-
-    :raises ApiError: a body that does not say that it is JSON.
-    """
-    body = await request.read()
-    kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if body and kind not in {"application/json", "application/x-www-form-urlencoded", "multipart/form-data"}:
-        raise ApiError(400, "code=415, message=Unsupported Media Type")
-    # Forms are taken and hold nothing that the server looks for.
-    return body if kind == "application/json" else b""
-
-
 def _accepted(job: Mapping[str, Any] | None, emulation: Emulation) -> jobspec.Accepted:
     try:
         return jobspec.accept(job, emulation)
@@ -422,13 +336,6 @@ def _accepted(job: Mapping[str, Any] | None, emulation: Emulation) -> jobspec.Ac
         raise ApiError(400, str(error)) from None
     except jobspec.UnreadableParamsError:
         raise internal_error() from None
-
-
-def _selector(request: web.Request) -> list[Requirement]:
-    try:
-        return parse_selector(",".join(request.query.getall("labels", [])))
-    except SelectorError as error:
-        raise ApiError(400, str(error)) from None
 
 
 def _is_readable(execution: Execution, wanted: str) -> bool:

@@ -13,21 +13,12 @@ from typing import Any
 import pytest
 
 from airflow_provider_bacalhau.devnode import scheduler
+from airflow_provider_bacalhau.devnode.changes import AskForBid, Cancel, Change, LookAgain, Run, Trigger
 from airflow_provider_bacalhau.devnode.jobspec import accept, decode_submission
 from airflow_provider_bacalhau.devnode.ranking import NodeView
 from airflow_provider_bacalhau.devnode.records import Event, Execution, Job, RunOutput, Topic
 from airflow_provider_bacalhau.devnode.resources import Resources
-from airflow_provider_bacalhau.devnode.scheduler import (
-    SECOND,
-    AskForBid,
-    Cancel,
-    Change,
-    LookAgain,
-    Refused,
-    Run,
-    Settings,
-    Trigger,
-)
+from airflow_provider_bacalhau.devnode.scheduler import SECOND, Refused, Settings
 
 from .specs import recorded
 
