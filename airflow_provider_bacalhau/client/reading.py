@@ -32,6 +32,10 @@ class Fields:
     def __bool__(self) -> bool:
         return bool(self.raw)
 
+    def has(self, *names: str) -> bool:
+        """Whether one of these keys is there, if with null."""
+        return any(name.lower() in self._keys for name in names)
+
     def get(self, *names: str) -> Any:
         """The value of the first of these keys that is there and not null, or None."""
         for name in names:

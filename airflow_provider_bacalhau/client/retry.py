@@ -70,6 +70,7 @@ async def with_retry(operation: Operation[T]) -> T:
 
 async def _send(request: Request) -> Response:
     attempt = 0
+    may_be_done = False
     outcome: Response | TransportError
     while True:
         attempt += 1
@@ -80,12 +81,20 @@ async def _send(request: Request) -> Response:
         pause = pause_before_retry(request, outcome, attempt)
         if pause is None:
             break
+        may_be_done = may_be_done or settles_nothing(outcome)
         await Sleep(pause * random.uniform(1.0, 1.5))  # noqa: S311  # spreads clients, guards nothing
         if request.sink is not None:
             request.sink.truncate(0)
     if isinstance(outcome, TransportError):
-        raise outcome
+        raise TransportError(outcome.failure, sent=outcome.sent or may_be_done, detail=outcome.detail)
+    if outcome.status == 429 and may_be_done and request.repeatable:  # of this send, but not of those before
+        raise TransportError(Failure.LOST, sent=True, detail="and then the server had too many requests to tell")
     return outcome
+
+
+def settles_nothing(outcome: Response | TransportError) -> bool:
+    """Whether the server may have done what it was asked, though this came of it."""
+    return outcome.sent if isinstance(outcome, TransportError) else outcome.status in {502, 503, 504}
 
 
 def _retry_after(response: Response, otherwise: float) -> float:

@@ -160,7 +160,10 @@ class OrchestratorDialect(Dialect):
             "reverse": "true" if reverse else "",
             "next_token": next_token,
         }
-        answer = await self._get(self._jobs(**query))
+        target = self._jobs(**query)
+        answer = await self._get(target)
+        if not answer.has("Items", "Jobs"):  # "no jobs" has to be said: a job that is not seen is submitted again
+            raise not_what_belongs_there(Request("GET", target), 200)
         return Page(tuple(map(Job.read, answer.items("Items", "Jobs"))), answer.text("NextToken"))
 
     async def stop(self, job_id: str, reason: str, *, namespace: str = "") -> StopOutcome:

@@ -165,6 +165,8 @@ class RequesterDialect(Dialect):
         if wanted:
             query["include_tags"] = annotations_of(wanted)
         answer = await self._ask("list", query)
+        if not answer.has("jobs"):  # "no jobs" has to be said: a job that is not seen is submitted again
+            raise not_what_belongs_there(Request("POST", self._path("list")), 200)
         jobs = [read_job(item, executions=False) for item in answer.items("jobs")]
         jobs = [job for job in jobs if wanted.items() <= job.labels.items()]
         jobs.sort(key=lambda job: (job.modified if by_modified else job.created) or 0.0, reverse=reverse)

@@ -285,3 +285,20 @@ def test_a_submission_posts_json() -> None:
     (request,) = script.requests
     assert json.loads(request.body or b"") == {"Job": {"Name": "n-1", "Meta": ""}}
     assert request.headers == {"Content-Type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        [lost(Failure.REFUSED, sent=False)] * (MAX_ATTEMPTS - 1),
+        [lost(Failure.RESOLVE, sent=False)],
+        [refusal(429)] * (MAX_ATTEMPTS - 1),
+    ],
+    ids=["nobody listens any more", "the name is gone", "too many requests"],
+)
+@pytest.mark.parametrize("first", [lost(), refusal(503, "Server Timeout!")], ids=["lost", "503"])
+def test_a_submission_that_once_left_stays_unclear_whatever_its_repetitions_meet(
+    first: Response | TransportError, then: list[Response | TransportError]
+) -> None:
+    with pytest.raises(SubmissionUnclear):
+        Script.of(first, *then).run(submitting("v1.9.3"))
