@@ -222,8 +222,7 @@ class Attempt:
         if not stops:
             self.log.info("The task is killed; job %s runs on, as cancel_on_kill is off.", self.job_id or "(if any)")
         elif self.job_id is not None:
-            self.show_log_tail()
-            self.stop(self.owner.kill_reason)
+            self.stop_and_show_tail(self.owner.kill_reason)
         elif self._namespace is not None:
             self._stop_unknown(self._namespace)
 
@@ -276,7 +275,13 @@ class Attempt:
         except Exception:  # what broke the wait may break this as well, and must not be hidden by it
             self.log.warning("Job %s may run on; it could not be stopped.", self.job_id, exc_info=True)
 
-    def show_log_tail(self) -> None:
-        """Show the end of what the job's programs have written so far, where the server can tell, within a second."""
+    def stop_and_show_tail(self, reason: str) -> str:
+        """Stop the job, and show the end of what its programs had written, where the server can tell within a second.
+
+        Nothing is logged before the job is stopped: a kill may have come in the middle of another line, and then the
+        logger, whose lock its own thread cannot take twice, stands still until the process is ended.
+        """
         lines = self.client.log_tail(self.job_id or "", seconds=_LOG_SECONDS).splitlines()
+        what_came = self.stop(reason)
         show_lines(self.log, "Last lines of the job's log", lines[-_MOST_LOG_LINES:])
+        return what_came

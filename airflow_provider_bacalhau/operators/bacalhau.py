@@ -359,8 +359,7 @@ class BacalhauSubmitJobOperator(BaseOperator):
         from airflow_provider_bacalhau.client.spec.timeouts import check_seconds
 
         given = "" if self.timeout is None else f" of {check_seconds(self.timeout, 'timeout'):.10g} s"
-        attempt.show_log_tail()
-        stopped = attempt.stop("The Airflow task's timeout has passed.")
+        stopped = attempt.stop_and_show_tail("The Airflow task's timeout has passed.")
         report_timeout(
             attempt.context,
             attempt.client,
