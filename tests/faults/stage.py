@@ -19,6 +19,9 @@ from tests.support.standalone import Process, Standalone, TaskView
 PATIENCE = 90.0
 """Seconds until something must have happened that a loaded machine can delay."""
 
+AT_ONCE = 4
+"""Tasks that run at a time."""
+
 _TASK = "job"
 _LIVE = {"Pending", "Queued", "Running"}
 _PAUSE = 1.0
@@ -106,15 +109,15 @@ def theatre(folder: Path) -> Iterator[Theatre]:
     network.start()
     try:
         settings = {
-            "AIRFLOW_CONN_BACALHAU_DEFAULT": json.dumps({"conn_type": "bacalhau", "host": network.url}),
             # What is silent for so long is taken for dead; the defaults are 30 and 300 seconds.
             "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
             "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "12",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
         }
-        with Standalone(home, dags, settings, parallelism=4) as airflow:
+        with Standalone(home, dags, settings, parallelism=AT_ONCE) as airflow:
             airflow.wait_until_ready(*DAGS)
+            airflow.add_connection("bacalhau_default", conn_type="bacalhau", host=network.url)
             yield Theatre(airflow, network, airflow.own_triggerer())
     finally:
         network.close()
