@@ -57,7 +57,8 @@ class _Watch:
     :param failed: looks in a row that got no answer, the first of them at ``failed_since``.
     :param gone_since: since when the server answers that it knows no such job.
     :param was_away: whether the server was out of reach, and the job has not moved since.
-    :param still_since: since when the job was seen to wait unchanged after that.
+    :param still_since: since when the job was seen to wait unchanged after that, or to be Pending.
+    :param has_warned: whether it was said that the server may have forgotten the job.
     :param suspected: whether the last look found that every node tried has had its tries.
     """
 
@@ -71,27 +72,31 @@ class _Watch:
     still_since: float | None = None
     was_away: bool = False
     suspected: bool = False
+    has_warned: bool = False
 
     def saw(self, job: Job, now: float) -> None:
         """The job was there."""
         self.failed, self.gone_since = 0, None
         before, self.last, self.seen = self.last, job, now
-        if not self.was_away:
-            return
         if job.state not in _WAITS or (before and (before.state, before.modified) != (job.state, job.modified)):
             self.was_away, self.still_since = False, None  # it moves, so the server has it on its mind
-        elif self.still_since is None:
-            self.still_since = now
-        elif now - self.still_since > FORGOTTEN_AFTER:
-            self.was_away, self.still_since = False, None  # said once
-            log.warning(
-                "Job %s is %s and has not changed for %.0f s, since the server was away. A server that restarts may "
-                "forget the jobs that wait in it: if this one does not move, stop it and submit it again (clear the "
-                "task).",
-                self.job_id,
-                job.state.value,
-                FORGOTTEN_AFTER,
-            )
+        elif self.was_away or job.state is JobState.PENDING:  # a job that is queued may be so for hours
+            self.still_since = now if self.still_since is None else self.still_since
+            self._warn_once(job, now - self.still_since)
+
+    def _warn_once(self, job: Job, seconds: float) -> None:
+        if seconds <= FORGOTTEN_AFTER or self.has_warned:
+            return
+        self.has_warned = True
+        log.warning(
+            "Job %s is %s and has not changed for %.0f s%s. A server that restarts may forget the jobs that wait in "
+            "it, and an input that is nowhere to be found can hold up a node: if this one does not move, stop it and "
+            "submit it again (clear the task).",
+            self.job_id,
+            job.state.value,
+            FORGOTTEN_AFTER,
+            ", since the server was away" if self.was_away else "",
+        )
 
     def missed(self, error: BacalhauError, asked: float, now: float) -> None:
         """No answer came.

@@ -155,6 +155,15 @@ def test_a_job_that_moves_is_not_forgotten(after: tuple[Response, ...], caplog: 
     assert FORGETS not in caplog.text
 
 
+def test_a_job_that_stays_pending_may_be_forgotten_though_nobody_saw_the_server_away(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A restart takes a tenth of a second, less than the pause between two looks."""
+    with pytest.raises(WaitTimeout):
+        script(forever=there("Pending")).wait(deadline=NOON + 4 * FORGOTTEN_AFTER)
+    assert caplog.text.count(FORGETS) == 1
+
+
 def test_without_trouble_a_long_queue_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(WaitTimeout):
         script(forever=there("Queued")).wait(deadline=NOON + 3 * FORGOTTEN_AFTER)
