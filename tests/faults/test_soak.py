@@ -1,0 +1,149 @@
+"""Hundreds of attempts with random faults and kills: no job too many, none lost, none left running."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from airflow_provider_bacalhau.client import BacalhauClient
+from airflow_provider_bacalhau.client.naming import KEY_LABEL
+from tests.airflow.programs import exits, sleeps
+from tests.support.soak import DEPLOYMENT, Account, Record, Soak, figures
+from tests.support.workers import Workers
+
+ATTEMPTS = 500
+SECONDS = 480.0
+SEED = "BACALHAU_SOAK_SEED"
+"""Environment variable: the seed, to have a run's faults and kills once more."""
+
+SUBMIT, LOOK, STOP = ("POST", "*/orchestrator/jobs"), ("GET", "*/orchestrator/jobs*"), ("DELETE", "*")
+# What may happen to an answer, and how often: a fault, its request, whether the work may have been done before.
+FAULTS: tuple[tuple[int, str, tuple[tuple[str, str], ...], dict[str, Any]], ...] = (
+    (10, "refuse", (SUBMIT, LOOK, STOP), {}),
+    (20, "cut_before_answer", (SUBMIT, SUBMIT, LOOK, STOP), {}),
+    (8, "cut_in_answer", (SUBMIT, LOOK), {}),
+    (10, "delay", (SUBMIT, LOOK, STOP), {"seconds": 0.5}),
+    (10, "delay_answer", (SUBMIT, LOOK, STOP), {"seconds": 0.5}),
+    (6, "too_many_requests", (SUBMIT, LOOK, STOP), {}),
+    (6, "server_timeout", (SUBMIT, LOOK, STOP), {"after_work": True}),
+    (6, "server_timeout", (SUBMIT, LOOK, STOP), {}),
+    (4, "bad_gateway", (SUBMIT, LOOK, STOP), {"after_work": True}),
+    (6, "garbage", (SUBMIT, LOOK, STOP), {"after_work": True}),
+    (4, "login_page", (SUBMIT, LOOK, STOP), {"after_work": True}),
+    (2, "restart", (SUBMIT, LOOK), {"seconds": 0.3}),
+)
+
+
+class Node:
+    """A node that is a process, whose faults are set over HTTP."""
+
+    def __init__(self, folder: Path) -> None:
+        command = [sys.executable, "-m", "airflow_provider_bacalhau.devnode", "--data-dir", str(folder), "--nodes", "2"]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert self._process.stdout is not None
+        told = json.loads(self._process.stdout.readline())
+        self.url: str = told["api"]
+        self._session = requests.Session()
+        self._session.headers["Authorization"] = f"Bearer {told['token']}"
+
+    def close(self) -> None:
+        self._session.close()
+        self._process.terminate()
+        self._process.wait(30)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def disturb(self, rng: random.Random) -> None:
+        """Spoil the next answers of a kind."""
+        [(_, kind, requests_, options)] = rng.choices(FAULTS, [weight for weight, *_ in FAULTS])
+        method, path = rng.choice(requests_)
+        fault = {"kind": kind, "method": method, "path": path, "times": rng.choice((1, 1, 2)), **options}
+        self._control("POST", fault)
+
+    def hits(self) -> Counter[str]:
+        """How many answers were spoiled, by kind."""
+        hits: Counter[str] = Counter()
+        for rule in self._control("GET").json()["rules"]:
+            hits[rule["kind"]] += rule["hits"]
+        return hits
+
+    def heal(self) -> None:
+        self._control("DELETE")
+
+    def _control(self, method: str, body: Any = None) -> requests.Response:
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                answer = self._session.request(method, f"{self.url}/devnode/faults", json=body, timeout=10)
+                answer.raise_for_status()
+            except requests.ConnectionError:  # it restarts
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            else:
+                return answer
+
+    def records(self) -> list[Record]:
+        """All its jobs."""
+        with BacalhauClient(self.url) as client:
+            jobs = client.list(namespace="default", limit=0).items
+            return [
+                Record(
+                    job.id,
+                    job.name,
+                    job.labels[KEY_LABEL],
+                    job.created or 0.0,
+                    job.modified if job.state.is_terminal else None,
+                    client.outcome(job.id).diagnosis is None,
+                )
+                for job in jobs
+            ]
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    node = Node(tmp_path / "node")
+    yield node
+    node.close()
+
+
+@pytest.fixture
+def seed() -> int:
+    return int(os.environ.get(SEED) or random.SystemRandom().randrange(10**9))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(SECONDS + 60)
+def test_every_attempt_that_needed_a_job_has_one_whatever_dies(
+    node: Node, seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    began = time.monotonic()
+    connection = json.dumps({"conn_type": "bacalhau", "host": node.url})
+    environment = {"AIRFLOW_CONN_BACALHAU_DEFAULT": connection, "AIRFLOW__BACALHAU__DEPLOYMENT_ID": DEPLOYMENT}
+    programs = [exits(0), exits(0), sleeps(1)]
+    with Workers(tmp_path / "attempts", environment) as workers:
+        soak = Soak(workers, random.Random(seed), programs, exits(3), node.disturb, SECONDS)
+        soak.run(ATTEMPTS)
+    hits = node.hits()
+    node.heal()
+    account = Account.of(soak.attempts, node.records())
+    lines = [
+        f"soak, {SEED}={seed}, {time.monotonic() - began:.0f} s:",
+        *figures(soak.attempts, account),
+        f"{sum(hits.values())} answers spoiled: {', '.join(f'{count} {kind}' for kind, count in hits.most_common())}",
+    ]
+    with capsys.disabled():
+        print("", *lines, sep="\n  ")
+    assert not account.complaints, "\n".join([*lines, *account.complaints])
+    assert account.jobs == account.needed + account.again
+    assert len(soak.attempts) >= ATTEMPTS
