@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 import logging
 import uuid
 from collections.abc import Callable
@@ -39,6 +40,8 @@ class FakeTaskInstance:
     max_tries: int = 0
     xcoms: dict[str, Any] = field(default_factory=dict)
     on_push: Callable[[str, Any], object] = lambda key, value: None
+    store: Any = None
+    """Airflow's store of task state: kept over tries and clears, from 3.3 on."""
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[key] = value
@@ -70,7 +73,8 @@ class Ran:
 
 
 def context_of(ti: FakeTaskInstance) -> Any:
-    return {"ti": ti, "task_instance": ti}
+    context = {"ti": ti, "task_instance": ti}
+    return context if ti.store is None else {**context, "task_state_store": ti.store}
 
 
 def run_task(operator: Any, ti: FakeTaskInstance | None = None) -> Ran:
@@ -85,14 +89,16 @@ def run_task(operator: Any, ti: FakeTaskInstance | None = None) -> Ran:
 
 
 def _run_legs(operator: Any, ran: Ran) -> Any:
-    next_leg = copy.copy(operator)
-    try:
-        return operator.execute(context_of(ran.ti))
-    except TaskDeferred as deferred:
-        trigger, method = deferred.trigger, deferred.method_name
-    event = through_database(asyncio.run(first_event(stored(trigger))))
-    ran.events.append(event)
-    return next_leg.resume_execution(method, {"event": event}, context_of(ran.ti))
+    fresh = copy.copy(operator)
+    leg = functools.partial(operator.execute, context_of(ran.ti))
+    while True:
+        try:
+            return leg()
+        except TaskDeferred as deferred:
+            trigger, method = deferred.trigger, deferred.method_name
+        event = through_database(asyncio.run(first_event(stored(trigger))))
+        ran.events.append(event)
+        leg = functools.partial(copy.copy(fresh).resume_execution, method, {"event": event}, context_of(ran.ti))
 
 
 def submitted(client: BacalhauClient, job_spec: dict[str, Any]) -> str:
