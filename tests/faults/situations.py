@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .stage import Look, Stage
+from .stage import TIMEOUT, Look, Stage
 
 BY_USERS = "What users do"
 BY_CHANCE = "What dies"
@@ -17,8 +17,9 @@ STOP_BOUND = 15.0
 """Seconds within which a job is stopped when a user ends its task. A worker notices at its next heartbeat (up to five
 seconds; one here), a triggerer within about three."""
 
-SAME_RUN = 15.0
-"""Seconds after which a job is surely older than a run that begins; the provider allows for clocks that differ."""
+SAME_RUN = 12.0
+"""Seconds after which a run of the same id is another one: the provider allows for clocks that differ, and Airflow takes
+what its executor says of the old run for the new one's."""
 
 QUIET = 8.0
 """Seconds for which what came of it must stay so: an old attempt's kill can come after the new attempt's submission."""
@@ -81,8 +82,15 @@ def _set_task(state: str) -> Callable[[Stage], None]:
 
 
 def _let_time_out(stage: Stage) -> float:
-    """The moment at which the task's timeout (8 s) passes."""
-    return float(stage.jobs()[0]["CreateTime"]) / 1e9 + 8
+    """The moment at which the task's timeout passes."""
+    return float(stage.jobs()[0]["CreateTime"]) / 1e9 + TIMEOUT
+
+
+def _let_airflow_time_out(stage: Stage) -> float:
+    """The moment at which the task's ``execution_timeout`` passes."""
+    started = stage.task().started
+    assert started is not None
+    return started + TIMEOUT
 
 
 def _clear_when_over(stage: Stage) -> None:
@@ -94,8 +102,7 @@ def _clear_when_over(stage: Stage) -> None:
 def _create_again(stage: Stage) -> None:
     stage.end()
     stage.wait(lambda: stage.airflow.run(stage.dag_id, stage.run_id) == "success", "the run to end")
-    age = time.time() - float(stage.jobs()[0]["CreateTime"]) / 1e9
-    time.sleep(max(0.0, SAME_RUN - age))
+    time.sleep(SAME_RUN)
     stage.create_again()
 
 
@@ -119,7 +126,7 @@ def _lose_one_of_two(stage: Stage) -> None:
 
 
 def _hang(stage: Stage) -> None:
-    """The first triggerer finds, once it goes on, that its trigger is somebody else's."""
+    """The first triggerer finds, once it goes on, that its trigger is another's; Airflow takes that for a kill."""
     theatre, former = stage.theatre, stage.task().triggerer
     first, theatre.triggerer = theatre.triggerer, stage.airflow.start_triggerer()
     first.freeze()
@@ -127,7 +134,8 @@ def _hang(stage: Stage) -> None:
         stage.wait_for_other_triggerer(former)
     finally:
         first.thaw()
-    time.sleep(QUIET)  # for the first one to notice
+    stage.wait(lambda: stage.has_logged("Trigger cancelled by user action"), "the first triggerer to notice")
+    time.sleep(QUIET)  # in which it could stop the job
     first.kill()
 
 
@@ -207,6 +215,14 @@ SITUATIONS: tuple[Situation, ...] = (
                 "success",
             ),
         )
+    ),
+    Situation(
+        BY_USERS,
+        "Airflow's execution_timeout passes while it waits in the worker",
+        "bounded_worker",
+        _let_airflow_time_out,
+        Look(1, 0, "failed"),
+        "failed",
     ),
     Situation(
         BY_USERS,

@@ -22,6 +22,9 @@ PATIENCE = 90.0
 AT_ONCE = 4
 """Tasks that run at a time."""
 
+TIMEOUT = 8
+"""Seconds, of those tasks that have a timeout."""
+
 _TASK = "job"
 _LIVE = {"Pending", "Queued", "Running"}
 _PAUSE = 1.0
@@ -29,6 +32,7 @@ _PAUSE = 1.0
 # One DAG for each way to wait; the run's id says to the network whose job it is, whatever the provider says of it.
 _DAGS = """
 import json
+from datetime import timedelta
 from pathlib import Path
 
 from airflow.sdk import DAG
@@ -38,6 +42,8 @@ from airflow_provider_bacalhau.operators.bacalhau import BacalhauSubmitJobOperat
 given = json.loads((Path(__file__).parent / "given.txt").read_text())
 
 for name, options in given["dags"].items():
+    if "execution_timeout" in options:
+        options["execution_timeout"] = timedelta(seconds=options["execution_timeout"])
     with DAG(name, schedule=None) as dag:
         BacalhauSubmitJobOperator(task_id="job", job_spec=given["job"], poll_interval=1.0, retry_delay=1.0, **options)
     globals()[name] = dag
@@ -48,7 +54,8 @@ DAGS: dict[str, dict[str, Any]] = {
     for kind, options in {
         "plain": {},
         "kept": {"cancel_on_kill": False},
-        "limited": {"timeout": 8},
+        "limited": {"timeout": TIMEOUT},
+        "bounded": {"execution_timeout": TIMEOUT},
         "retried": {"retries": 1},
     }.items()
 }
@@ -158,16 +165,19 @@ class Stage:
         return self.theatre.network.gates / self.run_id
 
     def start(self) -> None:
-        """Start the run, and wait until its task waits for a job that runs."""
+        """Start the run, and wait until its task waits for a job that runs, and has seen it run."""
         self._gate.mkdir(exist_ok=True)
         self.airflow.trigger(self.dag_id, self.run_id)
         waiting = "deferred" if DAGS[self.dag_id]["deferrable"] else "running"
-        self.wait(lambda: self._waits(waiting), f"a task that is {waiting} and a job that runs")
+        self.wait(lambda: self.task().state == waiting and self._sees_job(), f"a {waiting} task that watches its job")
 
-    def _waits(self, state: str) -> bool:
-        task = self.task()
-        has_pid = state == "running" or task.triggerer is not None
-        return task.state == state and has_pid and self.look().live > 0
+    def _sees_job(self) -> bool:
+        live = [job["ID"] for job in self.jobs() if job["State"]["StateType"] in _LIVE]
+        return any(self.has_logged(f"Job {job_id} is Running.") for job_id in live)
+
+    def has_logged(self, text: str) -> bool:
+        """Whether the task or its trigger has said so."""
+        return any(text in line for lines in self.airflow.logs(self.dag_id, self.run_id).values() for line in lines)
 
     def task(self) -> TaskView:
         return self.airflow.task(self.dag_id, self.run_id, _TASK)

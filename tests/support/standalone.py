@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -34,6 +35,7 @@ class TaskView:
 
     :param pid: of the process that runs it, or ran it last.
     :param triggerer: id of the triggerer that has its trigger; None if none has.
+    :param started: when its latest try began, in seconds since the epoch.
     """
 
     state: str | None
@@ -41,6 +43,7 @@ class TaskView:
     max_tries: int
     pid: int | None
     triggerer: int | None
+    started: float | None
 
 
 class Process:
@@ -196,6 +199,7 @@ class Standalone:
             found["max_tries"],
             found["pid"],
             (found["trigger"] or {}).get("triggerer_id"),
+            datetime.fromisoformat(found["start_date"]).timestamp() if found["start_date"] else None,
         )
 
     def tasks(self, dag_id: str, run_id: str) -> dict[str, str | None]:
