@@ -74,11 +74,11 @@ def reliability_tables() -> str:
     for (group, airflow), measured in itertools.groupby(rows, key=lambda row: (row["group"], row["airflow"])):
         lines += [
             f"**{group}** (Airflow {airflow})\n",
-            "| situation | jobs | running after it | the task in the end | stopped |",
+            "| situation | jobs | running after it | the task in the end | stopped within (measured) |",
             "|---|---|---|---|---|",
         ]
         for row in measured:
-            stopped = "" if row["within"] is None else f"within {row['within']:g} s ({row['seconds']:g} s)"
+            stopped = "" if row["within"] is None else f"{row['within']:g} s ({row['seconds']:g} s)"
             lines.append(f"| {row['situation']} | {row['jobs']} | {row['live']} | {row['state']} | {stopped} |")
         lines.append("")
     return "\n".join(lines).rstrip()
