@@ -161,7 +161,8 @@ class Attempt:
         :param complete: makes the job that is to be sent; called only if one is.
         :param thorough: whether to look everywhere even in a first try.
         """
-        self._namespace = claim.namespace  # before the first request: a kill may come at any time
+        # Before the first request, since a kill may come at any time; a job that was taken away is no matter of it.
+        self._namespace, self.job_id = claim.namespace, None
         finding = self.client.find_for(
             claim,
             known_id=self._kept_id(),

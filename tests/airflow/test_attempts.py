@@ -7,13 +7,17 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from airflow.exceptions import AirflowTaskTimeout
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+)
 
 from airflow_provider_bacalhau import attempts
 from airflow_provider_bacalhau.attempts import owner_of
@@ -23,6 +27,7 @@ from airflow_provider_bacalhau.client.naming import DEPLOYMENT_LABEL, GENERATION
 from airflow_provider_bacalhau.client.spec import docker_job, wasm_job
 from airflow_provider_bacalhau.client.spec.data_urls import encode_data_url
 from airflow_provider_bacalhau.devnode import DevNode
+from airflow_provider_bacalhau.devnode.faults import Fault
 from airflow_provider_bacalhau.operators.bacalhau import BacalhauSubmitJobOperator
 
 from .conftest import Connect, Network
@@ -144,6 +149,48 @@ def test_a_retry_after_a_failed_job_submits_another(instance: Instance) -> None:
     first, second, third = (instance.attempt(exits(3), instance.ti(number)) for number in (1, 2, 3))
     assert len({ran.ti.job_id for ran in (first, second, third)}) == 3
     assert [job.name[-2:] for job in instance.jobs] == ["-0", "-1", "-2"]
+
+
+def test_a_retry_that_finds_its_job_does_not_look_its_inputs_up_again(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = instance.left(exits(0, publisher="local"), instance.ti(map_index=0))
+    instance.network.state(done)
+    first = instance.left(sleeps(1), inputs=[done])  # by an address that may be another one next time
+
+    def look_up(client: BacalhauClient, inputs: Any) -> Any:
+        raise AssertionError("there is nothing to send")
+
+    monkeypatch.setattr(BacalhauClient, "resolve_inputs", look_up)
+    ran = instance.attempt(sleeps(1), instance.ti(2), inputs=[done])
+    assert (ran.error, ran.value) == (None, first)
+
+
+DONE_ALL_THE_SAME = [
+    Fault("cut_before_answer", times=1),
+    Fault("cut_in_answer", times=1),
+    Fault("server_timeout", times=1, after_work=True),
+    Fault("bad_gateway", times=1, after_work=True),
+]
+NOT_DONE = [Fault("refuse", times=1), Fault("server_timeout", times=1)]
+
+
+@pytest.mark.parametrize(
+    ("version", "fault"),
+    # Where names are not unique, a job that does not appear is not sent again in the same try.
+    [("v1.7.0", fault) for fault in DONE_ALL_THE_SAME] + [("v1.9.3", fault) for fault in DONE_ALL_THE_SAME + NOT_DONE],
+    ids=lambda value: str(getattr(value, "kind", value)),
+)
+def test_a_submission_that_goes_wrong_on_its_way_makes_one_job(
+    connect: Connect, version: str, fault: Fault, impatient: None
+) -> None:
+    with DevNode(emulate=version) as node, BacalhauClient(node.api) as client:
+        rule = node.faults.add(replace(fault, path="*/orchestrator/jobs", method="POST"))
+        connect(node.api)
+        ran = run_task(BacalhauSubmitJobOperator(task_id="task", job_spec=exits(0), poll_interval=0.2))
+        assert rule.hits == 1
+        assert ran.error is None
+        assert [job.id for job in client.list(limit=0).items] == [ran.value]
 
 
 def test_without_durable_each_try_has_a_job_of_its_own(instance: Instance) -> None:
@@ -398,6 +445,54 @@ def test_a_job_that_an_earlier_trys_kill_stops_is_submitted_once_more(instance: 
     assert ran.value != first
     assert instance.states == ["Stopped", "Completed"]
     assert ran.xcoms["bacalhau_job_id"] == ran.value
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_kill_in_the_middle_of_that_stops_the_new_job_too(
+    waiting_here: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = owner_of(context_of(waiting_here.ti(1)), waiting_here.network.url).kill_reason
+    waiting_here.left(LASTING)
+    operator = waiting_here.operator(LASTING)
+    real = OrchestratorDialect.submit
+
+    async def submit(dialect: OrchestratorDialect, spec: Any) -> Any:
+        await real(dialect, spec)
+        operator.on_kill()
+        raise AirflowException("Task received SIGTERM signal")  # Airflow 2.11's way
+
+    monkeypatch.setattr(OrchestratorDialect, "submit", submit)
+    run_task(operator, waiting_here.ti(2, on_push=stopping(waiting_here, reason)))
+    assert waiting_here.states == ["Stopped", "Stopped"]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["a job", "a submission"])
+def test_a_kill_takes_less_than_airflow_gives_it_though_the_server_hangs(connect: Connect, known: bool) -> None:
+    with DevNode() as node:
+        connect(node.api)
+        operator = BacalhauSubmitJobOperator(task_id="task", job_spec=LASTING, poll_interval=0.2)
+        took = []
+
+        def kill() -> None:
+            node.faults.add(Fault("delay", path="/api/*", seconds=20))
+            begun = time.monotonic()
+            operator.on_kill()
+            took.append(time.monotonic() - begun)
+            node.faults.clear()
+            raise KeyError("end of the test")
+
+        def push(key: str, value: str) -> None:
+            if key == "job_url":
+                kill()
+
+        async def submit(dialect: OrchestratorDialect, spec: Any) -> Any:
+            kill()
+
+        with pytest.MonkeyPatch.context() as patching:
+            if not known:
+                patching.setattr(OrchestratorDialect, "submit", submit)
+            run_task(operator, FakeTaskInstance(on_push=push))
+        assert took[0] < 4.5
 
 
 @pytest.mark.parametrize("whose", ["somebody else's", "its own"])
