@@ -123,7 +123,7 @@ class TestTestConnection:
         )
 
     def test_warns_of_a_network_without_compute_nodes(self, serve: Serve, connect: Connect) -> None:
-        connect(serve(lambda path: (200, VERSION if path.endswith("/version") else b"{}")))
+        connect(serve(lambda path: (200, VERSION if path.endswith("/version") else b'{"Items": [], "Nodes": []}')))
         assert BacalhauHook().test_connection() == (
             True,
             "Bacalhau v1.9.3 answers, but no compute node is connected: jobs will not run.",
