@@ -18,8 +18,11 @@ STOP_BOUND = 15.0
 seconds; one here), a triggerer within about three."""
 
 SAME_RUN = 12.0
-"""Seconds after which a run of the same id is another one: the provider allows for clocks that differ, and Airflow takes
-what its executor says of the old run for the new one's."""
+"""Seconds after which a run of the same id is another one: the provider allows for clocks that differ, and Airflow
+takes what its executor says of the old run for the new one's."""
+
+COMES_BACK = 6.0
+"""Seconds for which a task should be deferred; Airflow takes one that comes back sooner for lost."""
 
 QUIET = 8.0
 """Seconds for which what came of it must stay so: an old attempt's kill can come after the new attempt's submission."""
@@ -93,14 +96,19 @@ def _let_airflow_time_out(stage: Stage) -> float:
     return started + TIMEOUT
 
 
-def _clear_when_over(stage: Stage) -> None:
+def _succeed(stage: Stage) -> None:
+    time.sleep(COMES_BACK)
     stage.end()
+
+
+def _clear_when_over(stage: Stage) -> None:
+    _succeed(stage)
     stage.reopen()
     stage.clear()
 
 
 def _create_again(stage: Stage) -> None:
-    stage.end()
+    _succeed(stage)
     stage.wait(lambda: stage.airflow.run(stage.dag_id, stage.run_id) == "success", "the run to end")
     time.sleep(SAME_RUN)
     stage.create_again()

@@ -48,17 +48,19 @@ for name, options in given["dags"].items():
         BacalhauSubmitJobOperator(task_id="job", job_spec=given["job"], poll_interval=1.0, retry_delay=1.0, **options)
     globals()[name] = dag
 """
+_KINDS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "kept": {"cancel_on_kill": False},
+    "limited": {"timeout": TIMEOUT},
+    "bounded": {"execution_timeout": TIMEOUT},
+    "retried": {"retries": 1},
+}
 DAGS: dict[str, dict[str, Any]] = {
     f"{kind}_{mode}": {**options, "deferrable": mode == "triggerer"}
     for mode in ("worker", "triggerer")
-    for kind, options in {
-        "plain": {},
-        "kept": {"cancel_on_kill": False},
-        "limited": {"timeout": TIMEOUT},
-        "bounded": {"execution_timeout": TIMEOUT},
-        "retried": {"retries": 1},
-    }.items()
+    for kind, options in _KINDS.items()
 }
+"""Arguments of the operator, by DAG."""
 
 
 class Network:
@@ -207,6 +209,11 @@ class Stage:
         """Seconds from a moment (since the epoch) until the last job that was stopped had stopped."""
         times = [job["ModifyTime"] / 1e9 for job in self.jobs() if job["State"]["StateType"] == "Stopped"]
         return max(times) - moment if times else None
+
+    def job_id(self) -> str:
+        """The job that the task shows."""
+        shown: str = self.airflow.xcom(self.dag_id, self.run_id, _TASK, "bacalhau_job_id")
+        return shown
 
     def task_keys(self) -> set[str | None]:
         """What the jobs say of the task that they belong to."""

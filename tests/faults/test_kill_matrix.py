@@ -52,9 +52,10 @@ def test_a_task_has_one_job_and_nothing_is_left_running(situation: Situation, pl
     assert outcome.state == situation.state, stage.evidence()
     [key] = stage.task_keys()
     assert key, stage.evidence()
-    wants_stop = situation.after.live < situation.after.jobs and outcome.seconds is not None
-    within = STOP_BOUND if wants_stop else None
-    if within is not None and outcome.seconds is not None:
+    assert stage.job_id() == stage.jobs()[-1]["ID"], stage.evidence()
+    within = None
+    if outcome.seconds is not None:
+        within = STOP_BOUND
         assert outcome.seconds < within, stage.evidence()
     record(
         situation.name,

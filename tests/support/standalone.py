@@ -102,7 +102,7 @@ class Standalone:
     def __init__(self, home: Path, dags: Path, settings: Mapping[str, str], *, parallelism: int = 2) -> None:
         self.home = home
         self._port, *log_ports = (_unused_port() for _ in range(3))
-        self._environment = _environment(home, dags, self._port, log_ports, parallelism) | settings
+        self._environment = {**_environment(home, dags, self._port, log_ports, parallelism), **settings}
         self._started: list[subprocess.Popen[bytes]] = []
         self._writing = threading.Lock()
 
@@ -263,11 +263,12 @@ class Standalone:
     def _ask(self, method: str, path: str, body: Any = None) -> requests.Response:
         # One user at a time, who tries again: requests that write at once can lock SQLite, some for good.
         with contextlib.nullcontext() if method == "GET" else self._writing:
-            for pause in (1, 2, 4, 0):
-                answer = self._ask_once(method, path, body)
+            answer = self._ask_once(method, path, body)
+            for pause in (1, 2, 4):
                 if answer.ok or "Database error" not in answer.text:
                     break
                 time.sleep(pause)
+                answer = self._ask_once(method, path, body)
         if not answer.ok:
             raise requests.HTTPError(f"{method} {path}: {answer.status_code} {answer.text[:500]}", response=answer)
         return answer
