@@ -23,6 +23,7 @@ from airflow_provider_bacalhau import attempts
 from airflow_provider_bacalhau.attempts import owner_of
 from airflow_provider_bacalhau.client import BacalhauClient, Job
 from airflow_provider_bacalhau.client.dialects.orchestrator import OrchestratorDialect
+from airflow_provider_bacalhau.client.errors import NotAuthorised
 from airflow_provider_bacalhau.client.naming import DEPLOYMENT_LABEL, GENERATION_LABEL, label_value
 from airflow_provider_bacalhau.client.spec import docker_job, wasm_job
 from airflow_provider_bacalhau.client.spec.data_urls import encode_data_url
@@ -447,6 +448,19 @@ def test_a_job_that_an_earlier_trys_kill_stops_is_submitted_once_more(instance: 
     assert ran.xcoms["bacalhau_job_id"] == ran.value
 
 
+@pytest.mark.parametrize("version", ["v1.7.0", "v1.3.2"])
+def test_older_servers_tell_whose_kill_it_was_as_well(connect: Connect, version: str) -> None:
+    with DevNode(emulate=version) as node, BacalhauClient(node.api) as client:
+        connect(node.api)
+        instance = Instance(Network(node.api, node.gateway, client), deferrable=False)
+        reason = owner_of(context_of(instance.ti(1)), node.api).kill_reason
+        first = instance.left(sleeps(1))
+        ran = instance.attempt(sleeps(1), instance.ti(2, on_push=stopping(instance, reason)))
+        assert ran.error is None
+        assert ran.value != first
+        assert instance.network.state(first) == "Stopped"
+
+
 @pytest.mark.usefixtures("brief")
 def test_a_kill_in_the_middle_of_that_stops_the_new_job_too(
     waiting_here: Instance, monkeypatch: pytest.MonkeyPatch
@@ -528,9 +542,22 @@ def test_a_surprise_leaves_the_job_to_the_next_try_if_there_is_one(
         assert instance.network.state(ran.ti.job_id) == state
 
 
-def test_a_mistake_that_no_retry_mends_stops_the_job_though_tries_are_left(instance: Instance) -> None:
-    ran = instance.attempt(exits(3), no_retry_on_exit_code=[3])
+def test_an_error_that_no_retry_mends_stops_the_job_though_tries_are_left(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def get(dialect: OrchestratorDialect, job_id: str, **wanted: Any) -> Any:
+        raise NotAuthorised("The credentials were taken back.")
+
+    with monkeypatch.context() as patching:
+
+        def take_back(key: str, value: str) -> None:
+            if key == "job_url":
+                patching.setattr(OrchestratorDialect, "get", get)
+
+        ran = instance.attempt(LASTING, instance.ti(on_push=take_back))
     assert is_final(ran)
+    assert ran.xcoms["failure_category"] == "NOT_AUTHORISED"
+    assert instance.states == ["Stopped"]
 
 
 # --- Time ---
