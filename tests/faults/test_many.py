@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-import textwrap
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from airflow_provider_bacalhau.client import BacalhauClient, Job
 from airflow_provider_bacalhau.devnode import DevNode
+from tests.airflow.conftest import TaskRun, airflow_database, run_dag  # noqa: F401  # fixtures
 from tests.airflow.programs import exits
-from tests.support.workers import SUCCESS, Ended, Task, Workers
+from tests.support.workers import SUCCESS, Task, Workers
 
 MANY = 200
+MANY_IN_AIRFLOW = 100
+"""In a whole DAG, where each takes a third of a second."""
+
 AT_ONCE = 8
 NAME = re.compile(r"(?!j-)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
@@ -95,3 +96,32 @@ def jobs_of(node: DevNode, test: str) -> list[Job]:
 def assert_all_is_valid(jobs: list[Job]) -> None:
     assert [job.name for job in jobs if not NAME.fullmatch(job.name)] == []
     assert [label for job in jobs for label in job.labels.items() if not LABEL.fullmatch(label[1])] == []
+
+
+DAG = """
+    from airflow.sdk import DAG
+
+    from airflow_provider_bacalhau.operators.bacalhau import BacalhauSubmitJobOperator
+
+    with DAG("mapped", schedule=None) as dag:
+        BacalhauSubmitJobOperator.partial(task_id="job", job_spec={spec!r}, poll_interval=0.5).expand(
+            env=[{{"INDEX": str(index)}} for index in range({many})]
+        )
+"""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_mapped_task_of_a_whole_dag_has_a_job_for_each_of_its_instances(
+    run_dag: Callable[..., dict[str, TaskRun]],  # noqa: F811  # the fixture
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with DevNode(nodes=2) as node:
+        connection = json.dumps({"conn_type": "bacalhau", "host": node.api})
+        monkeypatch.setenv("AIRFLOW_CONN_BACALHAU_DEFAULT", connection)
+        ran = run_dag(DAG.format(spec=exits(0, labels={"test": "dag"}), many=MANY_IN_AIRFLOW))
+        jobs = jobs_of(node, "dag")
+    assert {one.state for one in ran.values()} == {"success"}
+    assert sorted(job.id for job in jobs) == sorted(one.xcoms["return_value"] for one in ran.values())
+    assert len(jobs) == len({job.name for job in jobs}) == MANY_IN_AIRFLOW
+    assert_all_is_valid(jobs)

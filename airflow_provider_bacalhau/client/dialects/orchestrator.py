@@ -162,9 +162,12 @@ class OrchestratorDialect(Dialect):
         }
         target = self._jobs(**query)
         answer = await self._get(target)
-        if not answer.has("Items", "Jobs"):  # "no jobs" has to be said: a job that is not seen is submitted again
+        jobs = tuple(map(Job.read, answer.items("Items", "Jobs")))
+        # "No jobs" has to be said, by null or an empty list: a job that is not seen is submitted again.
+        items = answer.get("Items", "Jobs") or []
+        if not answer.has("Items", "Jobs") or not isinstance(items, list) or len(items) > len(jobs):
             raise not_what_belongs_there(Request("GET", target), 200)
-        return Page(tuple(map(Job.read, answer.items("Items", "Jobs"))), answer.text("NextToken"))
+        return Page(jobs, answer.text("NextToken"))
 
     async def stop(self, job_id: str, reason: str, *, namespace: str = "") -> StopOutcome:
         """Stop a job: ``DELETE /orchestrator/jobs/ID``; its state is Stopped at once, its programs end shortly after.
@@ -182,6 +185,8 @@ class OrchestratorDialect(Dialect):
             return StopOutcome.NOT_FOUND
         except JobOver as error:
             return StopOutcome.ALREADY_FAILED if "Failed" in error.server_message else StopOutcome.ALREADY_COMPLETED
+        if not answer.has("EvaluationID"):  # servers leave it empty, and say so
+            raise not_what_belongs_there(Request("DELETE", target), 200)
         return StopOutcome.STOPPED if answer.text("EvaluationID") else StopOutcome.ALREADY_STOPPED
 
     async def executions(self, job_id: str, *, namespace: str = "") -> tuple[Execution, ...]:
