@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from airflow_provider_bacalhau.preparation import Rules
 
 _STORED = "bacalhau_job"
-_LOOK_SECONDS = 2.0
+_LOOK_SECONDS = 1.0
+_ANSWER_SECONDS = 1.2  # thrice, after the look: Airflow ends the process after five seconds
 _LOG_SECONDS = 1.0
 _CLOCKS_DIFFER = 10.0
 _MOST_LOG_LINES = 20
@@ -237,7 +238,7 @@ class Attempt:
             seconds=_LOOK_SECONDS if self._is_submitting else 0.0,
         )
         try:
-            for job_id, outcome in self.client.quickly(looking):
+            for job_id, outcome in self.client.quickly(looking, seconds=_ANSWER_SECONDS):
                 self.log.info("Job %s: %s.", job_id, outcome.value)
         except BacalhauError as error:
             self.log.warning("A job of this task may run on; it could not be looked for: %s", error)

@@ -129,15 +129,21 @@ class Claims(Watching):
                 return False
             return not wants_results or missing_results(job) is None or bool(await self.references(job.id))
 
-        if known_id and (job := await self._known(known_id, claim)) and await is_of_use(job):
-            return self._found(claim, job)
-        if can.unique_names:
+        first_try = claim.owner.try_number <= 1 and not thorough
+        job = await self._known(known_id, claim) if known_id else None
+        if job is not None and not await is_of_use(job):
+            job = None
+        if job is None and can.unique_names:
             named = await self._named(claim)
-            if named and await is_of_use(named[-1]):
-                return self._found(claim, named[-1])
-            claim = claim.next(*(job.name for job in named))
-            if claim.owner.try_number <= 1 and not thorough:
-                return Finding(claim)
+            claim = claim.next(*(one.name for one in named))
+            if named and claim.owner.owns(named[-1]) and await is_of_use(named[-1]):
+                job = named[-1]
+        if job is not None:
+            if job.state.is_terminal and not first_try:  # another may run, for another spec
+                await self._labelled(claim, on_existing)
+            return self._found(claim, job)
+        if can.unique_names and first_try:
+            return Finding(claim)
         same = await self._labelled(claim, on_existing)
         for job in reversed(same):
             if await is_of_use(job):
@@ -208,16 +214,14 @@ class Claims(Watching):
         return job if claim.owner.owns(job) and claim.counter_in(job.name) is not None else None
 
     async def _named(self, claim: Claim) -> list[Job]:
-        """The attempt's jobs for this spec, by their names, the newest last."""
+        """The jobs that have the names of the attempt's jobs for this spec, the newest last."""
         dialect = await self.dialect()
         found: list[Job] = []
         while True:
             try:
-                job = await dialect.get(claim.name, namespace=claim.namespace)
+                found.append(await dialect.get(claim.name, namespace=claim.namespace))
             except NotFound:
                 return found
-            if claim.owner.owns(job):
-                found.append(job)
             claim = replace(claim, counter=claim.counter + 1)
 
     async def _labelled(self, claim: Claim, on_existing: OnExisting) -> list[Job]:

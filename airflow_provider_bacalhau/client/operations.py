@@ -165,7 +165,7 @@ class Operations(Claims):
         Unique names (v1.8 and later) make this exactly one job, however often the connection breaks. On older servers
         an unclear submission raises at once.
 
-        :param spec: the job, its name made by :func:`~airflow_provider_bacalhau.client.naming.job_name`.
+        :param spec: the job, under a name that is its own.
         :raises SubmissionUnclear: when the server may or may not have taken the job.
         """
         dialect = await self.dialect()

@@ -212,11 +212,38 @@ def test_a_job_that_should_have_kept_results_and_has_not_is_run_again(
     done = ours("Completed", Tasks=[{"Publisher": {"Type": publisher}}])
     answers = [one(done), UNKNOWN, one(done, RAN)]
     if publisher != "noop":
-        answers += [ok({"Items": results}), *([ok({"Items": [RAN]})] if results else [several()])]
-    script = Script.of(version(), *answers)
+        answers += [ok({"Items": results}), *([ok({"Items": [RAN]})] if results else [])]
+    script = Script.of(version(), *answers, several())
     found = script.run(operations().find_for(RETRY, wants_results=True))
     assert (found.job is not None) is is_taken
     assert script.answers == []
+
+
+def test_a_job_that_succeeded_before_the_dag_was_edited_and_edited_back_is_taken_and_the_one_in_between_stopped() -> (
+    None
+):
+    other = {**ours(ID="j-2", created=2), "Name": replace(CLAIM, spec_hash="f" * 16).name}
+    done = ours("Completed")
+    script = Script.of(version(), one(done), UNKNOWN, one(done, RAN), several(done, other), STOPPED)
+    found = script.run(operations().find_for(RETRY))
+    assert found.job is not None
+    assert found.job.id == "j-1"
+    assert script.lines[-1] == f"DELETE {JOBS}/j-2"
+
+
+def test_a_name_that_a_job_of_somebody_else_has_is_left_to_it() -> None:
+    """Sending it with another body would restart that job."""
+    strangers = one(job(Name=CLAIM.name, Labels={}))
+    found = Script.of(version(), strangers, UNKNOWN).run(operations().find_for(CLAIM))
+    assert found.job is None
+    assert found.claim.counter == 1
+
+
+def test_a_job_that_was_kept_and_failed_is_not_submitted_again_under_its_name() -> None:
+    failed = ours("Failed")
+    script = Script.of(version(), one(failed), one(failed), one(failed), UNKNOWN, one(failed))
+    found = script.run(operations().find_for(CLAIM, known_id="j-1"))
+    assert (found.job, found.claim.counter) == (None, 1)
 
 
 # --- What is sent ---
