@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from airflow_provider_bacalhau.client.diagnosis import missing_results
-from airflow_provider_bacalhau.client.effects import Sleep
+from airflow_provider_bacalhau.client.effects import Operation, Sleep
 from airflow_provider_bacalhau.client.errors import (
     Conflict,
     InvalidJobSpec,
@@ -118,16 +118,8 @@ class Claims(Watching):
         """
         can = (await self.dialect()).can
 
-        async def is_of_use(job: Job) -> bool:
-            if max_age is not None and claim.owner.try_number <= 1 and await self.age(job) > max_age:
-                if not job.state.is_terminal:
-                    await self._stop(job, OLDER_ATTEMPT)
-                return False
-            if not job.state.is_terminal:
-                return True
-            if job.state is JobState.STOPPED or (await self.outcome(job.id, policy=policy)).diagnosis is not None:
-                return False
-            return not wants_results or missing_results(job) is None or bool(await self.references(job.id))
+        def is_of_use(job: Job) -> Operation[bool]:
+            return self._is_of_use(job, claim.owner, policy, wants_results=wants_results, max_age=max_age)
 
         first_try = claim.owner.try_number <= 1 and not thorough
         job = await self._known(known_id, claim) if known_id else None
@@ -205,6 +197,20 @@ class Claims(Watching):
         return max(0.0, now - job.created) if now and job.created else 0.0
 
     # -- finding ------------------------------------------------------------------------------------------------------
+
+    async def _is_of_use(
+        self, job: Job, owner: Owner, policy: SuccessPolicy, *, wants_results: bool, max_age: float | None
+    ) -> bool:
+        """Whether a job may be gone on with; see :meth:`find_for`."""
+        if max_age is not None and owner.try_number <= 1 and await self.age(job) > max_age:
+            if not job.state.is_terminal:
+                await self._stop(job, OLDER_ATTEMPT)
+            return False
+        if not job.state.is_terminal:
+            return True
+        if job.state is JobState.STOPPED or (await self.outcome(job.id, policy=policy)).diagnosis is not None:
+            return False
+        return not wants_results or missing_results(job) is None or bool(await self.references(job.id))
 
     async def _known(self, job_id: str, claim: Claim) -> Job | None:
         try:
