@@ -76,8 +76,7 @@ def faults(request: str) -> Iterator[Any]:
             options["fields"] = NAMES[request]
         for after_work in (False, True) if kind in BOTH_WAYS else (False,):
             times = 1 if kind != "clock_skew" else None
-            work = {"after_work": True} if after_work else {}
-            fault = Fault(kind, method=method, path=path, times=times, **options, **work)
+            fault = Fault(kind, method=method, path=path, times=times, after_work=after_work, **options)
             yield pytest.param(fault, id=f"{kind}-after-work" if after_work else kind)
 
 

@@ -13,13 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import airflow
+import psutil
 import pytest
 import requests
 
 from airflow_provider_bacalhau.client import BacalhauClient
 from airflow_provider_bacalhau.client.naming import KEY_LABEL
 from tests.airflow.programs import exits, sleeps
-from tests.support.soak import DEPLOYMENT, Account, Record, Soak, figures
+from tests.support.soak import DEPLOYMENT, Account, Record, Soak, figures, listed
+from tests.support.standalone import Standalone
 from tests.support.workers import Workers
 
 ATTEMPTS = 500
@@ -93,15 +96,18 @@ class Node:
             else:
                 return answer
 
-    def records(self) -> list[Record]:
-        """All its jobs."""
+    def records(self, *, by: str = KEY_LABEL) -> list[Record]:
+        """All its jobs.
+
+        :param by: the label that tells whose a job is.
+        """
         with BacalhauClient(self.url) as client:
             jobs = client.list(namespace="default", limit=0).items
             return [
                 Record(
                     job.id,
                     job.name,
-                    job.labels[KEY_LABEL],
+                    job.labels[by],
                     job.created or 0.0,
                     job.modified if job.state.is_terminal else None,
                     client.outcome(job.id).diagnosis is None,
@@ -122,8 +128,9 @@ def seed() -> int:
     return int(os.environ.get(SEED) or random.SystemRandom().randrange(10**9))
 
 
-@pytest.mark.long
-@pytest.mark.timeout(SECONDS + 60)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(SECONDS + 60)]
+
+
 def test_every_attempt_that_needed_a_job_has_one_whatever_dies(
     node: Node, seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -140,10 +147,94 @@ def test_every_attempt_that_needed_a_job_has_one_whatever_dies(
     lines = [
         f"soak, {SEED}={seed}, {time.monotonic() - began:.0f} s:",
         *figures(soak.attempts, account),
-        f"{sum(hits.values())} answers spoiled: {', '.join(f'{count} {kind}' for kind, count in hits.most_common())}",
+        f"{sum(hits.values())} answers spoiled: {listed(hits)}",
     ]
     with capsys.disabled():
         print("", *lines, sep="\n  ")
     assert not account.complaints, "\n".join([*lines, *account.complaints])
     assert account.jobs == account.needed + account.again
     assert len(soak.attempts) >= ATTEMPTS
+
+
+TASKS = 20
+RETRIES = 12
+DAG = """
+import json
+from pathlib import Path
+
+from airflow.sdk import DAG
+
+from airflow_provider_bacalhau.operators.bacalhau import BacalhauSubmitJobOperator
+
+given = json.loads((Path(__file__).parent / "given.txt").read_text())
+
+with DAG("soak", schedule=None) as dag:
+    for number in range(given["tasks"]):
+        BacalhauSubmitJobOperator(
+            task_id=f"task_{number}",
+            job_spec=given["job"],
+            deferrable=number % 2 == 1,
+            poll_interval=1.0,
+            retries=given["retries"],
+            retry_delay=1.0,
+        )
+"""
+
+
+@pytest.mark.skipif(airflow.__version__.startswith("2."), reason="needs the REST API of Airflow 3")
+def test_twenty_tasks_of_a_whole_airflow_have_their_jobs_whatever_dies(
+    node: Node, seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    began = time.monotonic()
+    home, dags = tmp_path / "airflow", tmp_path / "dags"
+    home.mkdir()
+    dags.mkdir()
+    job = sleeps(2, labels={"test-task": "{{ task.task_id }}"}, resources={"CPU": "0.01"})
+    (dags / "given.txt").write_text(json.dumps({"tasks": TASKS, "retries": RETRIES, "job": job}))
+    (dags / "soak.py").write_text(DAG)
+    connection = {"AIRFLOW_CONN_BACALHAU_DEFAULT": json.dumps({"conn_type": "bacalhau", "host": node.url})}
+    rng, kills = random.Random(seed), 0
+    with Standalone(home, dags, connection, parallelism=4) as whole:
+        whole.wait_until_ready("soak")
+        whole.trigger("soak", "run")
+        deadline = time.monotonic() + SECONDS - 120
+        while whole.run("soak", "run") not in {"success", "failed"}:
+            assert time.monotonic() < deadline, whole.tail("soak", "run")
+            node.disturb(rng)
+            if rng.random() < 0.3:
+                kills += kill_one(whole, rng)
+            time.sleep(rng.uniform(0.2, 0.6))
+        hits = node.hits()
+        node.heal()
+        states = whole.tasks("soak", "run")
+        assert set(states.values()) == {"success"}, whole.tail("soak", "run")
+        values = {task: whole.xcom("soak", "run", task, "return_value") for task in states}
+        tries = sum(whole.task("soak", "run", task).try_number for task in states)
+    records = node.records(by="test-task")
+    with capsys.disabled():
+        print(
+            "",
+            f"whole Airflow, {SEED}={seed}, {time.monotonic() - began:.0f} s:",
+            f"{TASKS} tasks in {tries} tries, {kills} of them killed; {len(records)} jobs",
+            f"{sum(hits.values())} answers spoiled: {listed(hits)}",
+            sep="\n  ",
+        )
+    assert [record for record in records if record.ended is None] == []
+    assert {record.key: record.id for record in records if record.succeeded} == values
+    assert len([record for record in records if record.succeeded]) == TASKS
+
+
+def kill_one(whole: Standalone, rng: random.Random) -> bool:
+    """SIGKILL to the process of a task that runs; whether there was one."""
+    running = sorted(task for task, state in whole.tasks("soak", "run").items() if state == "running")
+    pid = whole.task("soak", "run", rng.choice(running)).pid if running else None
+    if pid is None:
+        return False
+    try:
+        process = psutil.Process(pid)
+        if "airflow" not in " ".join(process.cmdline()):
+            return False
+        process.kill()
+    except psutil.NoSuchProcess:  # it has ended meanwhile
+        return False
+    return True

@@ -251,12 +251,13 @@ def figures(attempts: list[Attempt], account: Account) -> list[str]:
     kills = Counter(attempt.kill.name for attempt in attempts if attempt.kill)
     states = Counter(attempt.ended.state for attempt in attempts if attempt.ended)
     return [
-        f"{len(attempts)} attempts of {len({attempt.plan for attempt in attempts})} tasks: {_listed(states)}",
-        f"{sum(kills.values())} were to be killed: {_listed(kills)}",
+        f"{len(attempts)} attempts of {len({attempt.plan for attempt in attempts})} tasks: {listed(states)}",
+        f"{sum(kills.values())} were to be killed: {listed(kills)}",
         f"{account.jobs} jobs: {account.needed} attempts needed one, and {account.again} another, as theirs was ended",
         f"{account.adopted} attempts found one; {account.idle} died before they submitted one",
     ]
 
 
-def _listed(counts: Counter[str]) -> str:
+def listed(counts: Counter[str]) -> str:
+    """Counts in words, the greatest first."""
     return ", ".join(f"{count} {name}" for name, count in counts.most_common())
