@@ -24,6 +24,13 @@ demo: $(VENV)/installed ## Run a DAG that chains WebAssembly jobs by CID, throug
 test: $(VENV)/installed ## Run the test suite
 	$(VENV)/bin/pytest -n 2 --dist loadfile
 
+.PHONY: reliability
+reliability: $(VENV)/installed ## Measure what docs/reliability.md says, and write it down there
+	rm -rf .reliability
+	BACALHAU_RELIABILITY=.reliability $(VENV)/bin/pytest tests/faults
+	$(VENV)/bin/python -m tests.support.reliability .reliability
+	$(VENV)/bin/python docs/refresh.py
+
 .PHONY: check
 check: $(VENV)/installed ## Check format, lint, types and the directions of imports
 	$(VENV)/bin/ruff format --check
@@ -49,7 +56,7 @@ wheel: dist/built ## Build the wheel into dist/
 
 .PHONY: clean
 clean: ## Remove the virtual environments and everything that was built
-	rm -rf $(VENV) $(VENV_2_11) $(VENV_FLOORS) dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV_2_11) $(VENV_FLOORS) dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .reliability
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each of these files is written last, so an interrupted installation is done again.

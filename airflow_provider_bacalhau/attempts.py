@@ -185,6 +185,16 @@ class Attempt:
         how = "was submitted before" if submission.adopted else "submitted"
         return Had(submission.job_id, finding.claim.name, how)
 
+    def has_older_job(self) -> bool:
+        """Whether the job is that of an older attempt at the task, as far as the network tells."""
+        from airflow_provider_bacalhau.client.errors import NotFound, ServerUnavailable, Unreachable
+
+        try:
+            job = self.client.get(self.taken_id)
+        except (NotFound, ServerUnavailable, Unreachable):
+            return False
+        return self.owner.knows(job) and not self.owner.owns(job)
+
     def _take(self, job_id: str) -> None:
         self.job_id, self._is_submitting = job_id, False
         if self._store is not None:

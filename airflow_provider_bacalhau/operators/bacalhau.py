@@ -184,6 +184,9 @@ class BacalhauSubmitJobOperator(BaseOperator):
 
         ended = check_event(event)
         with translated(), told(context, self), self._attempting(context, ended["job_id"]) as attempt:
+            if attempt.has_older_job():  # Airflow may hand over the event of an older attempt's trigger after a clear
+                self.log.info("Job %s is not the one that this attempt waits for.", ended["job_id"])
+                return self._run(attempt, self._rules(), again=True)
             self.job_url = attempt.hook.settings.job_url(ended["job_id"])
             if ended["status"] == "timeout":
                 self._give_up(attempt, WaitTimeout(ended["message"]))

@@ -145,6 +145,8 @@ class BacalhauJobTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Stop the job, when a person has ended or cleared the task; Airflow 3.3 and later call it. Never raises."""
+        if self.kill_reason is None and not self._has_fired:
+            self.log.info("The task's wait has been ended; job %s runs on.", self.job_id)
         await _finished(self._stop_unless_needed())
 
     async def cleanup(self) -> None:
@@ -160,7 +162,9 @@ class BacalhauJobTrigger(BaseTrigger):
         from airflow_provider_bacalhau.client.errors import BacalhauError, JobHopeless, JobLost, WaitTimeout
 
         try:
-            async with await self._hook.get_async_conn() as client:
+            # Airflow may ask a connection's source in a thread, through which the word of a kill does not come back: the
+            # triggerer would take it for its own end, and never call on_kill.
+            async with await asyncio.shield(self._hook.get_async_conn()) as client:
                 await client.wait(
                     self.job_id,
                     poll_interval=self.poll_interval,

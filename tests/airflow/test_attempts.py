@@ -17,6 +17,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSkipException,
     AirflowTaskTimeout,
+    TaskDeferred,
 )
 
 from airflow_provider_bacalhau import attempts
@@ -216,6 +217,23 @@ def test_a_clear_stops_what_runs_and_runs_again(instance: Instance) -> None:
     assert ran.error is None
     assert ran.value != old
     assert instance.network.state(old) == "Stopped"
+
+
+@pytest.mark.parametrize("status", ["over", "timeout", "failed"])
+def test_an_event_of_the_cleared_attempts_trigger_is_not_taken_for_the_new_ones(network: Network, status: str) -> None:
+    """Where Airflow uses a trigger's row again, on SQLite, the new attempt may be handed the old one's event."""
+    made = Instance(network, deferrable=True)
+    old = made.left(sleeps(60))
+    ti = made.ti(2, max_tries=3)
+    new = made.left(sleeps(2), ti)
+    network.client.stop(old, "cleared")
+    operator = made.operator(sleeps(2))
+    stale = {"status": status, "job_id": old, "message": "m", "permanent": False, "category": ""}
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute_complete(context_of(ti), stale)
+    assert deferred.value.trigger.job_id == new
+    assert not network.client.get(new).state.is_terminal
+    network.client.stop(new, "test is over")
 
 
 def test_a_clear_runs_again_though_the_state_store_still_holds_the_old_id(instance: Instance) -> None:

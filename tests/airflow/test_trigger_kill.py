@@ -13,8 +13,10 @@ from typing import Any
 
 import airflow
 import pytest
+from asgiref.sync import sync_to_async
 
 from airflow_provider_bacalhau import version_compat, xcom
+from airflow_provider_bacalhau.hooks.bacalhau import BacalhauHook
 from airflow_provider_bacalhau.triggers import bacalhau
 from airflow_provider_bacalhau.triggers.bacalhau import BacalhauJobTrigger, may_be_stopped
 from airflow_provider_bacalhau.version_compat import GONE, TaskNow
@@ -96,6 +98,9 @@ class Triggerer:
             task.cancel("kill" if is_kill else None)
             await asyncio.wait([task], timeout=0.02)
         assert task.cancelled()
+        async with asyncio.timeout(15):
+            while bacalhau._at_work:  # the triggerer itself lives on
+                await asyncio.sleep(0.01)
 
     async def _run(self) -> None:
         try:
@@ -184,12 +189,31 @@ def test_a_killed_task_s_job_is_stopped_with_the_reason(
 
 
 def test_without_a_reason_the_job_is_left_alone_and_airflow_is_not_asked(
-    network: Network, job_id: str, tells_kills: bool, says: Callable[..., list[str]]
+    network: Network, job_id: str, tells_kills: bool, says: Callable[..., list[str]], log: Callable[[], list[str]]
 ) -> None:
     asked = says(TaskNow("failed", job_id))
     end(watching(job_id, kill_reason=None), tells_kills=tells_kills)
     assert is_alive(network, job_id)
     assert asked == []
+    assert (f"The task's wait has been ended; job {job_id} runs on." in log()) is tells_kills
+
+
+def test_a_kill_while_the_connection_is_looked_up_is_no_end_of_the_triggerer(
+    network: Network, job_id: str, says: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where connections do not come from its database, Airflow looks them up in a thread of asgiref's, which takes the
+    word of a kill from the cancellation."""
+    real = BacalhauHook.get_async_conn
+
+    async def slow(hook: BacalhauHook) -> Any:
+        await sync_to_async(time.sleep)(0.6)
+        return await real(hook)
+
+    says(TaskNow("failed", job_id))
+    monkeypatch.setattr(BacalhauHook, "get_async_conn", slow)
+    monkeypatch.setattr(version_compat, "triggers_hear_of_kills", lambda: True)
+    end(watching(job_id), tells_kills=True)
+    assert network.state(job_id) == "Stopped"
 
 
 def test_a_triggerer_that_ends_leaves_the_job(
