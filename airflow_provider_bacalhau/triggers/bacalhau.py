@@ -162,8 +162,8 @@ class BacalhauJobTrigger(BaseTrigger):
         from airflow_provider_bacalhau.client.errors import BacalhauError, JobHopeless, JobLost, WaitTimeout
 
         try:
-            # Airflow may ask a connection's source in a thread, through which the word of a kill does not come back: the
-            # triggerer would take it for its own end, and never call on_kill.
+            # Airflow may look the connection up in a thread, through which the word of a kill does not come back: the
+            # triggerer would take it for its own end, and not call on_kill.
             async with await asyncio.shield(self._hook.get_async_conn()) as client:
                 await client.wait(
                     self.job_id,

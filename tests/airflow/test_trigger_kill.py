@@ -98,9 +98,7 @@ class Triggerer:
             task.cancel("kill" if is_kill else None)
             await asyncio.wait([task], timeout=0.02)
         assert task.cancelled()
-        async with asyncio.timeout(15):
-            while bacalhau._at_work:  # the triggerer itself lives on
-                await asyncio.sleep(0.01)
+        await asyncio.wait_for(asyncio.gather(*bacalhau._at_work), 15)  # the triggerer itself lives on
 
     async def _run(self) -> None:
         try:
