@@ -215,9 +215,7 @@ def _task(task: Mapping[str, Any], emulation: Emulation, *, is_endless: bool) ->
     timeouts = {key: value for key, value in task["Timeouts"].items() if key in emulation.timeouts}
     if emulation.early_specs:
         timeouts = {key: max(0, value) for key, value in timeouts.items()}
-    if not is_endless and not timeouts.get(
-        "TotalTimeout"
-    ):  # seen on v1.3.2: a total limit leaves no default for the rest
+    if not is_endless and not timeouts.get("TotalTimeout"):  # with one, v1.3.2 fills in no execution limit either
         timeouts = {key: value or emulation.default_timeouts.get(key, 0) for key, value in timeouts.items()}
     network = {**task["Network"], "Domains": [domain.strip().lower() for domain in task["Network"]["Domains"]]}
     network["Ports"] = [_without_empty(port, ("Static", "Target", "HostNetwork")) for port in network["Ports"]]

@@ -163,7 +163,7 @@ def test_a_spoiled_list_hides_no_job(network: Network, fault: Fault, mode: str) 
 @pytest.mark.parametrize("fault", faults(STOP))
 def test_a_spoiled_stop_is_not_hidden(network: Network, fault: Fault, mode: str) -> None:
     rule = network.spoil(fault)
-    ran = run_task(network.task(mode == "triggerer", 60, timeout=0.2, job_execution_timeout=60))
+    ran = run_task(network.task(mode == "triggerer", 60, timeout=0.2))
     network.node.faults.clear()
     [job] = network.jobs()
     assert rule.hits == 1

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_bacalhau.devnode.emulation import emulation
 from airflow_provider_bacalhau.devnode.godecode import BodyError
 from airflow_provider_bacalhau.devnode.jobspec import (
     SpecError,
@@ -99,6 +100,25 @@ def test_keys_are_read_in_any_case_and_unknown_ones_ignored() -> None:
         {"type": "batch", "COUNT": 2, "nonsense": 1, "tasks": [{"name": "main", "engine": {"type": "wasm"}}]}
     )
     assert accept(lower).spec["Count"] == 2
+
+
+@pytest.mark.parametrize(
+    ("version", "given", "kept"),
+    [
+        ("v1.3.2", {}, {"ExecutionTimeout": 1800}),
+        ("v1.3.2", {"QueueTimeout": 10}, {"ExecutionTimeout": 1800, "QueueTimeout": 10}),
+        ("v1.3.2", {"TotalTimeout": 180}, {"TotalTimeout": 180}),
+        ("v1.3.2", {"TotalTimeout": 1900, "QueueTimeout": 200}, {"TotalTimeout": 1900, "QueueTimeout": 200}),
+        ("v1.4.0", {}, {"TotalTimeout": 1800}),
+        ("v1.9.3", {}, {}),
+    ],
+)
+def test_limits_that_are_left_out_are_those_of_the_version(
+    version: str, given: dict[str, int], kept: dict[str, int]
+) -> None:
+    task = {**TASK, "Timeouts": given, "Publisher": {"Type": "local"}}
+    spec = accept(decoded({"Type": "batch", "Count": 1, "Tasks": [task]}), emulation(version)).spec
+    assert spec["Tasks"][0]["Timeouts"] == kept
 
 
 def test_what_is_left_out_is_filled_in() -> None:
