@@ -232,7 +232,7 @@ def diagnosis_of(error: BacalhauError) -> Diagnosis:
         facts.append(f"missing right: {error.capability}")
     if isinstance(error, JobLost):
         facts.extend(error.evidence)
-    if isinstance(error, WaitTimeout):
+    if isinstance(error, WaitTimeout | WatchFailed):
         facts.extend(error.facts)
     summary = clean(" ".join(error.message.split()), 500)
     return Diagnosis(_category_of(error), summary, clean(error.hint, 500), tuple(facts))

@@ -97,12 +97,22 @@ class WatchFailed(BacalhauError):
 
     :param permanent: whether watching it again would fail again.
     :param category: name of the ``FailureCategory`` of what the other process met.
+    :param facts: what it told of that, in lines for a log.
     """
 
-    def __init__(self, message: str, *, permanent: bool = False, category: str = "") -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        permanent: bool = False,
+        category: str = "",
+        facts: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message, hint=hint)
         self.permanent = permanent
         self.category = category
+        self.facts = tuple(facts)
 
 
 class InvalidJobSpec(BacalhauError, ValueError):
