@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_bacalhau.client import BacalhauClient
+    from airflow_provider_bacalhau.client import BacalhauClient, Job
+    from airflow_provider_bacalhau.client.claims import Finding
+    from airflow_provider_bacalhau.client.facts import StopOutcome
     from airflow_provider_bacalhau.client.naming import Claim, Owner
     from airflow_provider_bacalhau.client.spec import JobSpec
     from airflow_provider_bacalhau.hooks.bacalhau import BacalhauHook
@@ -35,6 +37,7 @@ _ANSWER_SECONDS = 1.2  # thrice, after the look: Airflow ends the process after 
 _LOG_SECONDS = 1.0
 _CLOCKS_DIFFER = 10.0
 _MOST_LOG_LINES = 20
+_BROKEN_OFF = "The Airflow task failed while it waited."
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +98,7 @@ def _warn_of(address: str) -> None:
 
 
 @dataclass(frozen=True)
-class Had:
+class ClaimedJob:
     """A job that an attempt has got.
 
     :param job_id: its id.
@@ -108,6 +111,25 @@ class Had:
     name: str
     how: str
     age: float = 0.0
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """What came of stopping a job.
+
+    :param outcome: None when it could not be stopped.
+    :param words: the same in words, for a message.
+    """
+
+    outcome: StopOutcome | None
+    words: str
+
+    @property
+    def came_too_late(self) -> bool:
+        """Whether the job had come to its own end before."""
+        from airflow_provider_bacalhau.client.facts import StopOutcome
+
+        return self.outcome in {StopOutcome.ALREADY_COMPLETED, StopOutcome.ALREADY_FAILED}
 
 
 class Attempt:
@@ -142,29 +164,47 @@ class Attempt:
         """Whether the job is over, or its end is decided: there is nothing left to stop."""
         self.log = logger
         self._store = context.get("task_state_store")  # from Airflow 3.3 on
-        self._namespace: str | None = None
+        self._namespace = ""  # any, until the spec is read
         self._is_submitting = False
+        self.may_have_job = self.owner.try_number > 1
+        """Whether there may be a job though its id is not known: an earlier try's, or one that is being submitted."""
         self._stops_when_killed = True
 
     @property
-    def taken_id(self) -> str:
+    def required_job_id(self) -> str:
         """Id of the job, once there is one."""
         if self.job_id is None:
             raise RuntimeError("The attempt has no job yet.")
         return self.job_id
 
-    def secure(
+    def claim_job(
         self, claim: Claim, complete: Callable[[BacalhauClient], JobSpec], rules: Rules, *, thorough: bool = False
-    ) -> Had:
-        """Have the job: go on with the one that an earlier try left, or submit it.
+    ) -> ClaimedJob:
+        """Go on with the job that an earlier try left, or submit it.
 
         :param claim: what the attempt asks for.
         :param complete: makes the job that is to be sent; called only if one is.
         :param thorough: whether to look everywhere even in a first try.
         """
-        # Before the first request, since a kill may come at any time; a job that was taken away is no matter of it.
-        self._namespace, self.job_id = claim.namespace, None
-        finding = self.client.find_for(
+        finding = self._find(claim, rules, thorough=thorough)
+        if finding.job is not None:
+            return self._go_on_with(finding.job)
+        spec = complete(self.client)
+        self._refuse_if_killed("before it submitted its job")
+        self.job_id, self._is_submitting = None, True  # a job that was taken away is no matter of a kill any more
+        submission = self.client.submit_for(finding.claim, spec)
+        self._keep(submission.job_id)
+        how = "was submitted before" if submission.adopted else "submitted"
+        return ClaimedJob(submission.job_id, finding.claim.name, how)
+
+    def find_job(self, claim: Claim, rules: Rules) -> ClaimedJob | None:
+        """Go on with another job of this attempt, if there is one."""
+        finding = self._find(claim, rules, thorough=True)
+        return None if finding.job is None else self._go_on_with(finding.job)
+
+    def _find(self, claim: Claim, rules: Rules, *, thorough: bool) -> Finding:
+        self._namespace = claim.namespace  # before the first request: a kill may come at any time
+        return self.client.find_for(
             claim,
             known_id=self._kept_id(),
             on_existing=rules.on_existing,
@@ -173,29 +213,23 @@ class Attempt:
             max_age=_age_of_run(self.context),
             thorough=thorough,
         )
-        if (job := finding.job) is not None:
-            self._take(job.id)
-            how = f"is this task's from before, and {job.state.value}: going on with it"
-            return Had(job.id, job.name, how, self.client.age(job))
-        spec = complete(self.client)
-        self._refuse_if_killed("before it submitted its job")
-        self._is_submitting = True
-        submission = self.client.submit_for(finding.claim, spec)
-        self._take(submission.job_id)
-        how = "was submitted before" if submission.adopted else "submitted"
-        return Had(submission.job_id, finding.claim.name, how)
+
+    def _go_on_with(self, job: Job) -> ClaimedJob:
+        self._keep(job.id)
+        how = f"is this task's from before, and {job.state.value}: going on with it"
+        return ClaimedJob(job.id, job.name, how, self.client.age(job))
 
     def has_older_job(self) -> bool:
         """Whether the job is that of an older attempt at the task, as far as the network tells."""
         from airflow_provider_bacalhau.client.errors import NotFound, ServerUnavailable, Unreachable
 
         try:
-            job = self.client.get(self.taken_id)
+            job = self.client.get(self.required_job_id)
         except (NotFound, ServerUnavailable, Unreachable):
             return False
         return self.owner.knows(job) and not self.owner.owns(job)
 
-    def _take(self, job_id: str) -> None:
+    def _keep(self, job_id: str) -> None:
         self.job_id, self._is_submitting = job_id, False
         if self._store is not None:
             try:
@@ -204,7 +238,7 @@ class Attempt:
                 self.log.warning("The job's id could not be kept in Airflow's task state.", exc_info=True)
         if self.is_killed:  # while the server was at it
             if self._stops_when_killed:
-                self.stop(self.owner.kill_reason)
+                self.stop(self.owner.kill_reason, quickly=True)
             self._refuse_if_killed("while it submitted its job")
 
     def _kept_id(self) -> str:
@@ -234,17 +268,39 @@ class Attempt:
         if not stops:
             self.log.info("The task is killed; job %s runs on, as cancel_on_kill is off.", self.job_id or "(if any)")
         elif self.job_id is not None:
-            self.stop_and_show_tail(self.owner.kill_reason)
-        elif self._namespace is not None:
-            self._stop_unknown(self._namespace)
+            self.stop_and_show_tail(self.owner.kill_reason, quickly=True)
+        else:
+            self._stop_unknown(self.owner.kill_reason)
 
-    def _stop_unknown(self, namespace: str) -> None:
+    def break_off(self, error: Exception) -> None:
+        """The task fails by an error that has nothing to do with its job: leave the job to the next try, or stop it."""
+        from airflow_provider_bacalhau.client.errors import BacalhauError, JobLost, ServerUnavailable, Unreachable
+
+        if self.is_killed or self.is_settled or isinstance(error, JobLost):  # on_kill has decided; there is none
+            return
+        is_final = isinstance(error, BacalhauError) and error.permanent
+        if self.owner.has_next_try and not is_final:
+            if self.job_id is not None:
+                self.log.info("Job %s runs on; the next try of this task goes on with it.", self.job_id)
+            return
+        try:
+            if self.job_id is None:
+                self._stop_unknown(_BROKEN_OFF)
+            else:
+                self.stop(_BROKEN_OFF, quickly=isinstance(error, ServerUnavailable | Unreachable))
+        except Exception:  # what broke the wait may break this as well, and must not be hidden by it
+            self.log.warning("A job of this task may run on; it could not be stopped.", exc_info=True)
+
+    def _stop_unknown(self, reason: str) -> None:
+        """Stop the job whose id is not known: that of an earlier try, or one that is being submitted."""
         from airflow_provider_bacalhau.client.errors import BacalhauError
 
+        if not (self.may_have_job or self._is_submitting):
+            return
         looking = self.client.operations.stop_for(
             self.owner,
-            namespace=namespace,
-            reason=self.owner.kill_reason,
+            namespace=self._namespace,
+            reason=reason,
             seconds=_LOOK_SECONDS if self._is_submitting else 0.0,
         )
         try:
@@ -253,47 +309,32 @@ class Attempt:
         except BacalhauError as error:
             self.log.warning("A job of this task may run on; it could not be looked for: %s", error)
 
-    def stop(self, reason: str) -> str:
-        """Stop the job, by one try in little time; what came of it, in words for a message."""
+    def stop(self, reason: str, *, quickly: bool = False) -> Stopping:
+        """Stop the job.
+
+        :param quickly: whether to try but once, and to wait for two seconds only.
+        """
         from airflow_provider_bacalhau.client.errors import BacalhauError, NotAuthorised
 
-        if self.job_id is None:
-            return "there was no job to stop"
-        self.is_settled = True
+        stop = self.client.stop_quickly if quickly else self.client.stop
         try:
-            outcome = self.client.stop_quickly(self.job_id, reason)
+            outcome = stop(self.required_job_id, reason)
         except BacalhauError as error:
             self.log.warning("Job %s may run on; it could not be stopped: %s", self.job_id, error)
             lacking = error.capability if isinstance(error, NotAuthorised) else ""
             why = f"these credentials lack the right {lacking}" if lacking else "it could not be stopped"
-            return f"the job may run on, as {why}"
+            return Stopping(None, f"the job may run on, as {why}")
+        self.is_settled = True
         self.log.info("Job %s: %s.", self.job_id, outcome.value)
-        return f"the job was {outcome.value}"
+        return Stopping(outcome, f"the job was {outcome.value}")
 
-    def break_off(self, error: Exception) -> None:
-        """The wait ends by an error that has nothing to do with the job: leave the job to the next try, or stop it."""
-        from airflow_provider_bacalhau.client.errors import BacalhauError, JobLost
-
-        if self.job_id is None or self.is_killed or self.is_settled:  # of a kill's job, on_kill has decided
-            return
-        if isinstance(error, JobLost):  # there is nothing to stop
-            return
-        is_final = isinstance(error, BacalhauError) and error.permanent
-        if self.owner.has_next_try and not is_final:
-            self.log.info("Job %s runs on; the next try of this task goes on with it.", self.job_id)
-            return
-        try:
-            self.stop("The Airflow task failed while it waited.")
-        except Exception:  # what broke the wait may break this as well, and must not be hidden by it
-            self.log.warning("Job %s may run on; it could not be stopped.", self.job_id, exc_info=True)
-
-    def stop_and_show_tail(self, reason: str) -> str:
+    def stop_and_show_tail(self, reason: str, *, quickly: bool = False) -> Stopping:
         """Stop the job, and show the end of what its programs had written, where the server can tell within a second.
 
         Nothing is logged before the job is stopped: a kill may have come in the middle of another line, and then the
         logger, whose lock its own thread cannot take twice, stands still until the process is ended.
         """
-        lines = self.client.log_tail(self.job_id or "", seconds=_LOG_SECONDS).splitlines()
-        what_came = self.stop(reason)
+        lines = self.client.log_tail(self.required_job_id, seconds=_LOG_SECONDS).splitlines()
+        stopping = self.stop(reason, quickly=quickly)
         show_lines(self.log, "Last lines of the job's log", lines[-_MOST_LOG_LINES:])
-        return what_came
+        return stopping

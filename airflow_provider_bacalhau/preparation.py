@@ -35,7 +35,10 @@ class Limits:
     def of_job(self) -> list[float | None]:
         """Those that are the job's own, in seconds; the wait's is not."""
         own = (self.queue, self.execution, self.total)
-        return [one.total_seconds() if isinstance(one, timedelta) else one for one in own]
+        return [
+            float(one.total_seconds() if isinstance(one, timedelta) else one) if one is not None else None
+            for one in own
+        ]
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,13 @@ class Wait:
 
 @dataclass(frozen=True)
 class Rules:
-    """How a task judges its job, and treats an earlier one; see the parameters of ``BacalhauSubmitJobOperator``.
+    """How a task waits for its job, judges it and treats an earlier one; see ``BacalhauSubmitJobOperator``.
 
     :param skipped: exit codes that make the task skipped.
     :param final: exit codes after which it is not tried again.
     """
 
+    wait: Wait
     success_policy: SuccessPolicy
     allow_missing_results: bool
     skipped: frozenset[int]
@@ -86,6 +90,7 @@ class Rules:
     def checked(
         cls,
         *,
+        wait: Wait,
         success_policy: object,
         allow_missing_results: bool,
         skip_on_exit_code: object,
@@ -100,6 +105,7 @@ class Rules:
         from airflow_provider_bacalhau.client.success import check_success_policy
 
         return cls(
+            wait,
             check_success_policy(success_policy),
             allow_missing_results,
             _exit_codes(skip_on_exit_code, "skip_on_exit_code"),

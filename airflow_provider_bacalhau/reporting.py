@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from logging import Logger
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_bacalhau.client import BacalhauClient, Execution
     from airflow_provider_bacalhau.client.diagnosis import JobOutcome
+    from airflow_provider_bacalhau.client.errors import WaitTimeout
     from airflow_provider_bacalhau.hooks.bacalhau import BacalhauHook
 
 _MOST_LINES = 200
@@ -50,22 +51,24 @@ def report_outcome(
     :param outcome: of a job that is over.
     :param log: the task's log.
     :param log_output: whether to show what its programs wrote.
-    :param excused: exit codes that make the task skipped, when no other bad ones are among the job's.
+    :param excused: exit codes that make the task skipped, when they are the only reason why the job did not succeed.
     :raises JobFailed: with the diagnosis.
     :raises AirflowSkipException: for excused exit codes.
     """
+    from airflow_provider_bacalhau.client.categories import FailureCategory
     from airflow_provider_bacalhau.client.errors import JobFailed
 
     if log_output:
         _log_output(outcome.job.executions or (), log)
     _push_end(context, outcome)
-    codes = set(outcome.bad_exit_codes or outcome.exit_codes)
-    if codes and codes <= set(excused):
+    if outcome.diagnosis is None:
+        return
+    codes = set(outcome.bad_exit_codes)
+    if outcome.diagnosis.category is FailureCategory.PROGRAM_FAILED and codes <= set(excused):
         raise AirflowSkipException(
-            f"Job {outcome.job.id} ended with exit code {', '.join(map(str, sorted(codes)))}, which skips this task."
+            f"Job {outcome.job.id} ended with exit code {', '.join(map(str, codes))}, which skips this task."
         )
-    if outcome.diagnosis is not None:
-        raise JobFailed(outcome.diagnosis)
+    raise JobFailed(outcome.diagnosis)
 
 
 def report_missing_results(outcome: JobOutcome) -> None:
@@ -80,14 +83,13 @@ def report_missing_results(outcome: JobOutcome) -> None:
         raise JobFailed(diagnosis)
 
 
-def report_timeout(
+def timed_out(
     context: Context, client: BacalhauClient, job_id: str, message: str, log: Logger, *, log_output: bool = True
-) -> NoReturn:
-    """Tell that a job was not over in time, as a failed job is told of, and fail.
+) -> WaitTimeout:
+    """Tell of a job that was not over in time, as of a failed job; the error to raise.
 
     :param client: looks at the job once more, which was stopped meanwhile if that could be.
     :param message: where it stood, and what became of it.
-    :raises WaitTimeout: with the message.
     """
     from airflow_provider_bacalhau.client.errors import BacalhauError, WaitTimeout
 
@@ -101,7 +103,7 @@ def report_timeout(
             _log_output(outcome.job.executions or (), log)
         _push_end(context, outcome)
         facts = outcome.diagnosis.facts if outcome.diagnosis else ()
-    raise WaitTimeout(message, hint="Raise timeout=… if the job needs longer.", facts=facts)
+    return WaitTimeout(message, hint="Raise timeout=… if the job needs longer.", facts=facts)
 
 
 class Task(Protocol):
@@ -112,7 +114,7 @@ class Task(Protocol):
 
 
 @contextmanager
-def told(context: Context, task: Task) -> Iterator[None]:
+def reporting_failure(context: Context, task: Task) -> Iterator[None]:
     """Tell why a task fails: a short block in its log, and the category as an XCom. The error goes on as it is."""
     from airflow_provider_bacalhau.client.diagnosis import diagnosis_of
     from airflow_provider_bacalhau.client.errors import BacalhauError
@@ -121,9 +123,12 @@ def told(context: Context, task: Task) -> Iterator[None]:
         yield
     except BacalhauError as error:
         diagnosis = diagnosis_of(error)
-        push(context, **{xcom.FAILURE_CATEGORY: diagnosis.category.value})
         link = [f"Job: {task.job_url}"] if task.job_url else []
         task.log.error("%s", "\n".join([*diagnosis.lines(), *link]))
+        try:
+            push(context, **{xcom.FAILURE_CATEGORY: diagnosis.category.value})
+        except Exception:  # Airflow may be away as well; what is known of the failure matters more
+            task.log.warning("The XCom %s could not be pushed.", xcom.FAILURE_CATEGORY, exc_info=True)
         raise
 
 

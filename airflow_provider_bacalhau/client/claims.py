@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from airflow_provider_bacalhau.client.diagnosis import missing_results
 from airflow_provider_bacalhau.client.effects import Operation, Sleep
 from airflow_provider_bacalhau.client.errors import (
+    BacalhauError,
     Conflict,
     InvalidJobSpec,
     NotFound,
@@ -51,6 +52,7 @@ OLDER_SPEC = "The Airflow task asks for another job now."
 EXTRA_JOB = "The same attempt of the Airflow task has a newer job."
 
 _LOOK_EVERY = 1.0
+_MOST_NAMES = 1000
 _AWAY = (Unreachable, ServerUnavailable, UnexpectedAnswer)
 
 
@@ -78,7 +80,10 @@ class Finding:
 
 
 class Claims(Watching):
-    """The operations that keep an attempt to one job."""
+    """The operations that keep an attempt to one job: a part of :class:`~.operations.Operations`, as is its base.
+
+    They need what all operations need, so they are inherited and not held; what is abstract is in the rest.
+    """
 
     @abstractmethod
     async def submit_once(self, spec: JobSpec) -> Submission:
@@ -110,7 +115,7 @@ class Claims(Watching):
             on with it (``adopt``), or raise (``fail``). One that is over is never used for another spec.
         :param policy: which job has succeeded; see :class:`JobOutcome`.
         :param wants_results: whether one that has a publisher, but no results, has not.
-        :param max_age: the most seconds that a job of a *first* try can be old: as many as its DAG run. An older one
+        :param max_age: the most seconds that a job of this attempt can be old: as many as its DAG run. An older one
             belongs to a run of the same id that was deleted.
         :param thorough: look by label even in a first try.
         :raises Conflict: for ``fail``.
@@ -119,7 +124,7 @@ class Claims(Watching):
         can = (await self.dialect()).can
 
         def is_of_use(job: Job) -> Operation[bool]:
-            return self._is_of_use(job, claim.owner, policy, wants_results=wants_results, max_age=max_age)
+            return self._is_of_use(job, policy, wants_results=wants_results, max_age=max_age)
 
         first_try = claim.owner.try_number <= 1 and not thorough
         job = await self._known(known_id, claim) if known_id else None
@@ -198,11 +203,9 @@ class Claims(Watching):
 
     # -- finding ------------------------------------------------------------------------------------------------------
 
-    async def _is_of_use(
-        self, job: Job, owner: Owner, policy: SuccessPolicy, *, wants_results: bool, max_age: float | None
-    ) -> bool:
+    async def _is_of_use(self, job: Job, policy: SuccessPolicy, *, wants_results: bool, max_age: float | None) -> bool:
         """Whether a job may be gone on with; see :meth:`find_for`."""
-        if max_age is not None and owner.try_number <= 1 and await self.age(job) > max_age:
+        if max_age is not None and await self.age(job) > max_age:
             if not job.state.is_terminal:
                 await self._stop(job, OLDER_ATTEMPT)
             return False
@@ -223,12 +226,14 @@ class Claims(Watching):
         """The jobs that have the names of the attempt's jobs for this spec, the newest last."""
         dialect = await self.dialect()
         found: list[Job] = []
-        while True:
+        while len(found) < _MOST_NAMES:
             try:
-                found.append(await dialect.get(claim.name, namespace=claim.namespace))
+                job = await dialect.get(claim.name, namespace=claim.namespace)
             except NotFound:
-                return found
+                break
+            found.append(job)
             claim = replace(claim, counter=claim.counter + 1)
+        return found
 
     async def _labelled(self, claim: Claim, on_existing: OnExisting) -> list[Job]:
         """The attempt's jobs that may be gone on with, the newest last; all that stand in its way are stopped."""
@@ -287,18 +292,18 @@ class Claims(Watching):
         """The newest job of the attempt, where another submitter may have made one at the same time; stop the rest."""
         try:
             jobs = await self._jobs_of(claim.owner, claim.namespace)
-        except _AWAY as error:
+            twins = _by_age(
+                job
+                for job in jobs
+                if claim.owner.owns(job)
+                and claim.counter_in(job.name) is not None
+                and (job.id == submission.job_id or not job.state.is_terminal)
+            )
+            for job in _alive(twins[:-1]):
+                await self._stop(job, EXTRA_JOB)
+        except BacalhauError as error:  # whatever it is, the job is there, and its id must not be lost
             log.warning("Whether job %s is the only one of its attempt cannot be told: %s", submission.job_id, error)
             return submission
-        twins = _by_age(
-            job
-            for job in jobs
-            if claim.owner.owns(job)
-            and claim.counter_in(job.name) is not None
-            and (job.id == submission.job_id or not job.state.is_terminal)
-        )
-        for job in _alive(twins[:-1]):
-            await self._stop(job, EXTRA_JOB)
         is_ours = not twins or twins[-1].id == submission.job_id
         return submission if is_ours else Submission(twins[-1].id, adopted=True)
 

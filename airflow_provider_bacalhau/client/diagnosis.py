@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from airflow_provider_bacalhau.client.categories import FailureCategory
 from airflow_provider_bacalhau.client.causes import cause_of
 from airflow_provider_bacalhau.client.errors import (
     BacalhauError,
+    ConfigurationError,
     InvalidJobSpec,
     JobFailed,
     JobHopeless,
     JobLost,
     NotAuthorised,
+    NotFound,
+    NotSupported,
     RequestRefused,
     ServerUnavailable,
     Unreachable,
@@ -29,7 +32,7 @@ from airflow_provider_bacalhau.client.errors import (
 from airflow_provider_bacalhau.client.evidence import coded, facts_of, first_line
 from airflow_provider_bacalhau.client.facts import Execution, HistoryEvent, Job
 from airflow_provider_bacalhau.client.placement import NO_NODE
-from airflow_provider_bacalhau.client.reading import clean
+from airflow_provider_bacalhau.client.reading import clean, one_line
 from airflow_provider_bacalhau.client.states import ExecutionState, JobState
 from airflow_provider_bacalhau.client.success import (
     SuccessPolicy,
@@ -86,6 +89,13 @@ def diagnose(
     :param history: its events, where they were read; they hold error codes and hints.
     :param policy: how many executions had to succeed.
     """
+    found = _judge(job, executions, history, policy)
+    return replace(found, summary=one_line(found.summary))  # the id is the server's own word, too
+
+
+def _judge(
+    job: Job, executions: Sequence[Execution], history: Sequence[HistoryEvent], policy: SuccessPolicy
+) -> Diagnosis:
     facts = tuple(facts_of(job, executions, history))
     if policy != "all":
         good, needed = len(succeeded_executions(job, executions)), needed_successes(job, policy)
@@ -125,7 +135,7 @@ def stop_reason(job: Job) -> str:
     :param job: a stopped job with its history: v1.3 and v1.4 keep the reason only there.
     :returns: the reason; empty where the server does not keep it (requester API of v1.0.4 and later).
     """
-    return _own_words(job, job.history or ()) if job.state is JobState.STOPPED else ""
+    return clean(_own_words(job, job.history or ())) if job.state is JobState.STOPPED else ""
 
 
 def _own_words(job: Job, history: Sequence[HistoryEvent]) -> str:
@@ -227,14 +237,14 @@ def diagnosis_of(error: BacalhauError) -> Diagnosis:
         return error.outcome.diagnosis
     facts = [f"{error.method} {error.path}: HTTP {error.status}"] if error.path and error.status is not None else []
     if error.server_message and error.server_message not in error.message:
-        facts.append(f"server says: {clean(error.server_message, 300)}")
+        facts.append(f"server says: {one_line(error.server_message, 300)}")
     if isinstance(error, NotAuthorised) and error.capability:
         facts.append(f"missing right: {error.capability}")
     if isinstance(error, JobLost):
         facts.extend(error.evidence)
     if isinstance(error, WaitTimeout | WatchFailed):
         facts.extend(error.facts)
-    summary = clean(" ".join(error.message.split()), 500)
+    summary = one_line(" ".join(error.message.split()), 500)
     return Diagnosis(_category_of(error), summary, clean(error.hint, 500), tuple(facts))
 
 
@@ -250,6 +260,9 @@ def _category_of(error: BacalhauError) -> FailureCategory:
 _CATEGORIES: tuple[tuple[type[BacalhauError], FailureCategory], ...] = (
     (InvalidJobSpec, FailureCategory.REFUSED_SPEC),
     (RequestRefused, FailureCategory.REFUSED_SPEC),
+    (ConfigurationError, FailureCategory.MISCONFIGURED),
+    (NotSupported, FailureCategory.MISCONFIGURED),
+    (NotFound, FailureCategory.NOT_FOUND),
     (NotAuthorised, FailureCategory.NOT_AUTHORISED),
     (Unreachable, FailureCategory.UNREACHABLE),
     (ServerUnavailable, FailureCategory.UNREACHABLE),
@@ -284,20 +297,16 @@ class JobOutcome:
             return cls(job, None, is_hopeless)
         return cls(job, diagnose(job, executions, job.history or (), policy=policy), is_hopeless)
 
-    def under(self, policy: SuccessPolicy) -> JobOutcome:
-        """The same facts, judged by another policy."""
-        return JobOutcome.of(self.job, policy, is_hopeless=self.is_hopeless)
-
     @property
     def exit_codes(self) -> list[int]:
         """Exit codes of the completed executions, in the order of their partitions."""
         return [one.exit_code for one in completed_executions(self.job.executions or ()) if one.exit_code is not None]
 
     @property
-    def bad_exit_codes(self) -> list[int]:
-        """Those of them that are not success."""
+    def bad_exit_codes(self) -> list[int | None]:
+        """Those that are not success, None for one that the server did not tell."""
         bad = [one for one in completed_executions(self.job.executions or ()) if not exit_code_is_good(self.job, one)]
-        return [one.exit_code for one in bad if one.exit_code is not None]
+        return [one.exit_code for one in bad]
 
     @property
     def is_alive(self) -> bool:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from airflow.providers.common.compat.sdk import AirflowException, BaseOperator, conf
 
-from airflow_provider_bacalhau.attempts import Attempt
+from airflow_provider_bacalhau.attempts import Attempt, ClaimedJob
 from airflow_provider_bacalhau.exceptions import translated
 from airflow_provider_bacalhau.hooks.bacalhau import DEFAULT_CONN_ID, BacalhauHook
 from airflow_provider_bacalhau.links.bacalhau import BacalhauJobLink
@@ -24,11 +25,11 @@ from airflow_provider_bacalhau.reporting import (
     push_results,
     report_missing_results,
     report_outcome,
-    report_timeout,
-    told,
+    reporting_failure,
+    timed_out,
 )
 from airflow_provider_bacalhau.templates import read_template_file
-from airflow_provider_bacalhau.triggers.bacalhau import BacalhauJobTrigger, check_event
+from airflow_provider_bacalhau.triggers.bacalhau import BacalhauJobTrigger, check_event, error_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -39,6 +40,11 @@ if TYPE_CHECKING:
     from airflow_provider_bacalhau.client.naming import Claim
 
 __all__ = ["BacalhauGetResultsOperator", "BacalhauStopJobOperator", "BacalhauSubmitJobOperator"]
+
+GRACE: Final = 60.0
+"""Seconds by which Airflow's own limit of a wait lies beyond the trigger's."""
+
+_ENDED_BY_AIRFLOW: Final = "__fail__"
 
 
 class BacalhauSubmitJobOperator(BaseOperator):
@@ -175,26 +181,35 @@ class BacalhauSubmitJobOperator(BaseOperator):
 
     def execute(self, context: Context) -> str:
         """Have the job; wait for it here, or hand over to the triggerer."""
-        with translated(), told(context, self), self._attempting(context) as attempt:
-            return self._run(attempt, self._rules())
+        with translated(), reporting_failure(context, self), self._attempting(context) as attempt:
+            rules = self._rules()
+            return self._follow(attempt, rules, self._claim_job(attempt, rules))
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
         """Come back from the triggerer and judge the job."""
-        from airflow_provider_bacalhau.client.errors import JobLost, WaitTimeout, WatchFailed
+        from airflow_provider_bacalhau.client.errors import WaitTimeout
 
         ended = check_event(event)
-        with translated(), told(context, self), self._attempting(context, ended["job_id"]) as attempt:
+        with translated(), reporting_failure(context, self), self._attempting(context, ended["job_id"]) as attempt:
+            rules = self._rules()
             if attempt.has_older_job():  # Airflow may hand over the event of an older attempt's trigger after a clear
                 self.log.info("Job %s is not the one that this attempt waits for.", ended["job_id"])
-                return self._run(attempt, self._rules(), again=True)
+                return self._follow(attempt, rules, self._claim_job(attempt, rules, thorough=True))
             self.job_url = attempt.hook.settings.job_url(ended["job_id"])
-            if ended["status"] == "timeout":
-                self._give_up(attempt, WaitTimeout(ended["message"]))
-            if ended["status"] == "lost":
-                raise JobLost(ended["job_id"], [ended["message"]])
-            if ended["status"] == "failed":
-                raise WatchFailed(ended["message"], permanent=ended["permanent"], category=ended["category"])
-            return self._finish(attempt, self._rules(), is_hopeless=ended["status"] == "hopeless")
+            error = error_of(ended)
+            if isinstance(error, WaitTimeout):
+                return self._give_up(attempt, rules, error)
+            if error is not None:
+                raise error
+            return self._finish(attempt, rules, is_hopeless=ended["status"] == "hopeless")
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Come back from the triggerer; when Airflow itself ended the wait, not without a thought for the job."""
+        if next_method != _ENDED_BY_AIRFLOW:
+            return super().resume_execution(next_method, next_kwargs, context)
+        with self._attempting(context) as attempt:
+            attempt.may_have_job = True
+            return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
         """Stop the job: in little time, since Airflow ends the process five seconds later."""
@@ -219,6 +234,7 @@ class BacalhauSubmitJobOperator(BaseOperator):
 
     def _rules(self) -> Rules:
         return Rules.checked(
+            wait=Wait.checked(self.poll_interval, self.timeout),
             success_policy=self.success_policy,
             allow_missing_results=self.allow_missing_results,
             skip_on_exit_code=self.skip_on_exit_code,
@@ -226,35 +242,43 @@ class BacalhauSubmitJobOperator(BaseOperator):
             on_existing=self.on_existing,
         )
 
-    def _run(self, attempt: Attempt, rules: Rules, *, again: bool = False) -> str:
-        """Have the job, and wait for it.
-
-        :param again: whether an earlier job of this try has been taken from it; it is looked for everywhere then.
-        """
-        wait = Wait.checked(self.poll_interval, self.timeout)
+    def _claim_job(self, attempt: Attempt, rules: Rules, *, thorough: bool = False) -> ClaimedJob:
         wanted = self._draft()
-        had = attempt.secure(self._claim(attempt, wanted), wanted.complete, rules, thorough=again)
-        self.job_id = had.job_id
-        self.job_url = push_job(attempt.context, attempt.hook, had.job_id)
-        self.log.info("Job %s (%s) %s: %s", had.job_id, had.name, had.how, self.job_url)
+        job = attempt.claim_job(self._claim(attempt, wanted), wanted.complete, rules, thorough=thorough)
+        return self._announced(attempt, job)
+
+    def _announced(self, attempt: Attempt, job: ClaimedJob) -> ClaimedJob:
+        self.job_id = job.job_id
+        self.job_url = push_job(attempt.context, attempt.hook, job.job_id)
+        self.log.info("Job %s (%s) %s: %s", job.job_id, job.name, job.how, self.job_url)
+        return job
+
+    def _follow(self, attempt: Attempt, rules: Rules, job: ClaimedJob, *, again: bool = False) -> str:
+        """Wait for the job, here or in the triggerer, and judge it.
+
+        :param again: whether it is already the second one, as the first was stopped for an earlier try.
+        """
         if not self.wait_for_completion:
-            return had.job_id
+            return job.job_id
+        deadline = rules.wait.deadline(job.age)
         if not self.deferrable:
-            return self._wait(attempt, rules, wait.poll_interval, wait.deadline(had.age), again=again)
-        if self._is_over(attempt.client, had.job_id):
+            return self._wait(attempt, rules, deadline, again=again)
+        if self._is_over(attempt.client, job.job_id):
             return self._finish(attempt, rules, again=again)
         self.defer(
             trigger=BacalhauJobTrigger(
-                job_id=had.job_id,
+                job_id=job.job_id,
                 bacalhau_conn_id=self.bacalhau_conn_id,
-                poll_interval=wait.poll_interval,
-                deadline=wait.deadline(had.age),
+                poll_interval=rules.wait.poll_interval,
+                deadline=deadline,
                 fail_fast=self.fail_fast,
                 kill_reason=attempt.owner.kill_reason if self.cancel_on_kill else None,
             ),
             method_name="execute_complete",
+            # Airflow's own limit is the net, for when no triggerer is left to see the deadline pass.
+            timeout=None if deadline is None else timedelta(seconds=max(0.0, deadline - time.time()) + GRACE),
         )
-        return had.job_id
+        return job.job_id
 
     def _draft(self) -> Draft:
         from airflow_provider_bacalhau.client.spec import require_waitable
@@ -276,16 +300,14 @@ class BacalhauSubmitJobOperator(BaseOperator):
         default = attempt.hook.settings.namespace
         return claim_for(attempt.owner, wanted, name=self.name, namespace=self.namespace, default_namespace=default)
 
-    def _wait(
-        self, attempt: Attempt, rules: Rules, poll_interval: float, deadline: float | None, *, again: bool
-    ) -> str:
+    def _wait(self, attempt: Attempt, rules: Rules, deadline: float | None, *, again: bool) -> str:
         from airflow_provider_bacalhau.client.errors import JobHopeless, WaitTimeout
 
-        is_hopeless, job_id = False, attempt.taken_id
+        is_hopeless, job_id = False, attempt.required_job_id
         try:
             attempt.client.wait(
                 job_id,
-                poll_interval=poll_interval,
+                poll_interval=rules.wait.poll_interval,
                 deadline=deadline,
                 on_change=self._log_state,
                 is_cancelled=lambda: attempt.is_killed,
@@ -296,18 +318,18 @@ class BacalhauSubmitJobOperator(BaseOperator):
             is_hopeless = True
         except WaitTimeout as error:
             if not attempt.is_killed:
-                self._give_up(attempt, error)
+                return self._give_up(attempt, rules, error)
         if attempt.is_killed:
             raise AirflowException(f"The task was killed while it waited for job {job_id}.")
         return self._finish(attempt, rules, is_hopeless=is_hopeless, again=again)
 
     def _is_over(self, client: BacalhauClient, job_id: str) -> bool:
         """Look once; whether the job is over already."""
-        from airflow_provider_bacalhau.client.errors import NotFound, ServerUnavailable, Unreachable
+        from airflow_provider_bacalhau.client.errors import NotFound, ServerUnavailable, UnexpectedAnswer, Unreachable
 
         try:
             return client.get(job_id).state.is_terminal
-        except (NotFound, ServerUnavailable, Unreachable) as error:  # the trigger waits, and then knows
+        except (NotFound, ServerUnavailable, UnexpectedAnswer, Unreachable) as error:  # the trigger waits, and knows
             self.log.warning("Cannot look at job %s just now: %s", job_id, error)
             return False
 
@@ -316,21 +338,16 @@ class BacalhauSubmitJobOperator(BaseOperator):
 
     def _finish(self, attempt: Attempt, rules: Rules, *, is_hopeless: bool = False, again: bool = False) -> str:
         """Judge a job that is over, or that nothing can run any more."""
-        from airflow_provider_bacalhau.client.diagnosis import JobOutcome
         from airflow_provider_bacalhau.client.errors import JobFailed
-        from airflow_provider_bacalhau.client.states import JobState
 
-        job_id = attempt.taken_id
+        job_id = attempt.required_job_id
         outcome = attempt.client.outcome(job_id, policy=rules.success_policy)
+        if not outcome.job.state.is_terminal and (outcome.is_alive or not is_hopeless):  # it has come to life again
+            return self._follow(attempt, rules, self._claim_job(attempt, rules, thorough=True), again=again)
         if not outcome.job.state.is_terminal:
-            if not is_hopeless or outcome.is_alive:  # it has come to life again
-                return self._run(attempt, rules, again=True)
-            outcome = JobOutcome.of(outcome.job, rules.success_policy, is_hopeless=True)
-            attempt.stop("It has failed on every node that could run it.")
-            outcome = replace(outcome, job=replace(outcome.job, state=attempt.client.get(job_id).state))
-        elif outcome.job.state is JobState.STOPPED and not again and self._is_replaced(attempt, outcome):
-            self.log.info("Job %s was stopped for an earlier try of this task; going on without it.", job_id)
-            return self._run(attempt, rules, again=True)
+            outcome = self._ended(attempt, rules, outcome)
+        if not again and (another := self._replacement(attempt, rules, outcome.job)) is not None:
+            return self._follow(attempt, rules, another, again=True)
         attempt.is_settled = True
         try:
             report_outcome(attempt.context, outcome, self.log, log_output=self.log_output, excused=rules.skipped)
@@ -343,31 +360,48 @@ class BacalhauSubmitJobOperator(BaseOperator):
         self.log.info("Job %s succeeded; results: %s.", job_id, describe_results(references))
         return job_id
 
-    def _is_replaced(self, attempt: Attempt, outcome: JobOutcome) -> bool:
-        """Whether a stopped job was stopped by this task itself, which another submission or another job makes good."""
+    @staticmethod
+    def _ended(attempt: Attempt, rules: Rules, outcome: JobOutcome) -> JobOutcome:
+        """What came of a job that nothing can run any more, once it is stopped."""
+        from airflow_provider_bacalhau.client.diagnosis import JobOutcome
+        from airflow_provider_bacalhau.client.states import JobState
+
+        stopping = attempt.stop("It has failed on every node that could run it.")
+        if stopping.came_too_late:
+            return attempt.client.outcome(attempt.required_job_id, policy=rules.success_policy)
+        judged = JobOutcome.of(outcome.job, rules.success_policy, is_hopeless=True)
+        return judged if stopping.outcome is None else replace(judged, job=replace(judged.job, state=JobState.STOPPED))
+
+    def _replacement(self, attempt: Attempt, rules: Rules, job: Job) -> ClaimedJob | None:
+        """What takes the place of a job that was stopped by this task itself: for an earlier try, or beside another."""
         from airflow_provider_bacalhau.client.claims import EXTRA_JOB
         from airflow_provider_bacalhau.client.diagnosis import stop_reason
+        from airflow_provider_bacalhau.client.states import JobState
 
-        reason = stop_reason(outcome.job)
+        if job.state is not JobState.STOPPED or attempt.is_settled:
+            return None
+        reason = stop_reason(job)
         if attempt.owner.was_killed_before(reason):
-            return True
+            self.log.info("Job %s was stopped when an earlier try of this task was killed.", job.id)
+            return self._claim_job(attempt, rules, thorough=True)
         if reason and EXTRA_JOB not in reason:
-            return False
-        # Requester servers from v1.0.4 on keep no reason.
-        claim = self._claim(attempt, self._draft())
-        return attempt.client.find_for(claim, thorough=True).job is not None
+            return None
+        # Requester servers from v1.0.4 on keep no reason: then another job of this attempt tells.
+        another = attempt.find_job(self._claim(attempt, self._draft()), rules)
+        return None if another is None else self._announced(attempt, another)
 
-    def _give_up(self, attempt: Attempt, error: WaitTimeout) -> NoReturn:
-        """Stop the job, and fail in the way of every job that did not succeed."""
-        from airflow_provider_bacalhau.client.spec.timeouts import check_seconds
-
-        given = "" if self.timeout is None else f" of {check_seconds(self.timeout, 'timeout'):.10g} s"
-        stopped = attempt.stop_and_show_tail("The Airflow task's timeout has passed.")
-        report_timeout(
+    def _give_up(self, attempt: Attempt, rules: Rules, error: WaitTimeout) -> str:
+        """Stop the job, and fail in the way of every job that did not succeed; unless it has just ended by itself."""
+        given = "" if rules.wait.timeout is None else f" of {rules.wait.timeout:.10g} s"
+        stopping = attempt.stop_and_show_tail("The Airflow task's timeout has passed.")
+        if stopping.came_too_late:
+            return self._finish(attempt, rules)
+        attempt.is_settled = True
+        raise timed_out(
             attempt.context,
             attempt.client,
-            attempt.taken_id,
-            f"{error.message} The task's timeout{given} has passed, and {stopped}.",
+            attempt.required_job_id,
+            f"{error.message} The task's timeout{given} has passed, and {stopping.words}.",
             self.log,
             log_output=self.log_output,
         )

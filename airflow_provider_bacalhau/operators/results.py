@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_bacalhau.exceptions import translated
 from airflow_provider_bacalhau.hooks.bacalhau import DEFAULT_CONN_ID, BacalhauHook
 from airflow_provider_bacalhau.links.bacalhau import BacalhauJobLink
-from airflow_provider_bacalhau.reporting import push_job, push_results, report_outcome, told
+from airflow_provider_bacalhau.reporting import push_job, push_results, report_outcome, reporting_failure
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -60,7 +60,7 @@ class BacalhauGetResultsOperator(BaseOperator):
         from airflow_provider_bacalhau.client.errors import ResultUnavailable
 
         hook = BacalhauHook(self.bacalhau_conn_id)
-        with translated(others_job=True), told(context, self), hook.get_conn() as client:
+        with translated(others_job=True), reporting_failure(context, self), hook.get_conn() as client:
             job = client.get(self.job_id, namespace=self.namespace or "")
             self.job_url = push_job(context, hook, job.id)
             if not job.state.is_terminal:

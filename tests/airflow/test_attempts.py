@@ -793,3 +793,75 @@ def test_a_task_that_is_run_by_hand_has_no_further_tries() -> None:
         map_index, try_number = -1, 1
 
     assert not owner_of({"ti": Bare()}, "http://127.0.0.1:1").has_next_try  # type: ignore[typeddict-item]
+
+
+# --- A last try leaves nothing running ---
+
+
+@pytest.fixture
+def disturbed(connect: Connect, impatient: None) -> Iterator[tuple[DevNode, BacalhauClient]]:
+    """A node of its own, whose answers a test may spoil."""
+    with DevNode() as node, BacalhauClient(node.api) as client:
+        connect(node.api)
+        yield node, client
+
+
+def last(ti: FakeTaskInstance | None = None, **arguments: Any) -> Ran:
+    operator = BacalhauSubmitJobOperator(**{"task_id": "task", "poll_interval": 0.2, "job_spec": LASTING, **arguments})
+    return run_task(operator, ti or FakeTaskInstance(max_tries=0))
+
+
+def test_a_submission_that_is_answered_by_nonsense_leaves_nothing_running(
+    disturbed: tuple[DevNode, BacalhauClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, client = disturbed
+    monkeypatch.setattr("airflow_provider_bacalhau.client.claims.UNCLEAR_SECONDS", 0.1)
+    node.faults.add(Fault("redirect", method="POST", path="*/orchestrator/jobs", times=1, after_work=True))
+    ran = last()
+    alive = [job for job in client.list(limit=0).items if not job.state.is_terminal]
+    assert (ran.error is None) == bool(ran.value)
+    assert alive == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"job_spec": {"Tasks": []}}, {"on_existing": "fail", "env": {"A": "1"}}], ids=["refused", "on_existing"]
+)
+def test_a_later_try_that_is_refused_for_good_stops_the_job_of_the_earlier_one(
+    disturbed: tuple[DevNode, BacalhauClient], wrong: dict[str, Any]
+) -> None:
+    _, client = disturbed
+    first = FakeTaskInstance(max_tries=1)
+    job_id = last(first, wait_for_completion=False).value
+    ran = last(replace(first, try_number=2, xcoms={}), **wrong)
+    assert ran.error is not None
+    assert client.wait(job_id, deadline=time.time() + 10).state.value == "Stopped"
+
+
+def test_a_stop_that_has_time_is_tried_again(disturbed: tuple[DevNode, BacalhauClient]) -> None:
+    node, client = disturbed
+    rule = node.faults.add(Fault("server_timeout", method="DELETE", times=2))
+    ran = last(timeout=0.5)
+    assert rule.hits == 2
+    assert "the job was stopped" in str(ran.error)
+    assert client.get(ran.ti.job_id).state.value == "Stopped"
+
+
+def test_a_job_that_ends_by_itself_before_its_stop_arrives_is_judged_by_its_end(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deferred task whose timeout has passed needs a worker before it can stop its job."""
+    made = Instance(network, deferrable=True)
+    job_id = made.left(exits(0))
+    network.state(job_id)
+    late = {"status": "timeout", "job_id": job_id, "message": "Job was not over in time."}
+    assert made.operator(exits(0), timeout=5).execute_complete(context_of(made.ti()), late) == job_id
+
+
+def test_a_wait_that_airflow_itself_gave_up_leaves_no_job_running(network: Network) -> None:
+    """Without a triggerer nobody sees the deadline pass, and Airflow fails the task outside of its own code."""
+    made = Instance(network, deferrable=True)
+    ti = made.ti(max_tries=0)
+    job_id = made.left(LASTING, ti)
+    with pytest.raises(Exception, match=r"[Dd]eferral|timeout|failure"):
+        made.operator(LASTING).resume_execution("__fail__", {"error": "Trigger timeout"}, context_of(ti))
+    assert network.state(job_id) == "Stopped"

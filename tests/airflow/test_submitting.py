@@ -267,11 +267,12 @@ class TestTimeout:
     def test_says_so_when_the_job_could_not_be_stopped(
         self, network: Network, deferrable: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def stop_quickly(client: Any, job_id: str, reason: str) -> Any:
+        def stop(client: Any, job_id: str, reason: str) -> Any:
             raise Unreachable("No answer from the Bacalhau server.")
 
-        monkeypatch.setattr(BacalhauClient, "stop_quickly", stop_quickly)
-        ran = run_task(submit(job_spec=sleeps(60), deferrable=deferrable, timeout=1))
+        with monkeypatch.context() as patched:
+            patched.setattr(BacalhauClient, "stop", stop)
+            ran = run_task(submit(job_spec=sleeps(60), deferrable=deferrable, timeout=1))
         assert "the job may run on, as it could not be stopped" in str(ran.error)
         assert ran.xcoms["job_state"] == "Running"
         network.client.stop(ran.ti.job_id, "test is over")

@@ -86,7 +86,11 @@ def test_the_bytes_of_local_files_count(tmp_path: Path) -> None:
 
 def test_what_a_task_asks_for_is_hashed_the_same_today_and_tomorrow() -> None:
     both = drafted(env={"A": "1"}, inputs=[CID, {"type": "ipfs", "cid": CID, "job_id": "j-1"}], limits=Limits(queue=5))
-    assert both.hash == "255374675ff7164e941e0a7b581a4c325f2dd04e5295d8ae3793031dd6bc36a2"
+    assert both.hash == "c89a422487515fa6515cf1ac5f5c3574e4f85188a1aac27ed8d85b7a1f60d7c2"
+
+
+def test_a_limit_is_the_same_in_whatever_form_it_is_given() -> None:
+    assert len({drafted(limits=Limits(total=limit)).hash for limit in (60, 60.0, timedelta(minutes=1))}) == 1
 
 
 def test_a_draft_needs_no_network_and_a_complete_job_has_its_inputs_in_place() -> None:
@@ -157,6 +161,7 @@ def test_a_name_that_is_no_text_is_refused(place: str) -> None:
 
 def rules(**arguments: Any) -> Rules:
     given = {
+        "wait": Wait.checked(5, None),
         "success_policy": "all",
         "allow_missing_results": False,
         "skip_on_exit_code": None,

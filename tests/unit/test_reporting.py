@@ -13,7 +13,12 @@ from airflow_provider_bacalhau.client.diagnosis import Diagnosis, FailureCategor
 from airflow_provider_bacalhau.client.errors import InvalidJobSpec, JobFailed, NotAuthorised, Unreachable, WaitTimeout
 from airflow_provider_bacalhau.client.facts import Execution, Job
 from airflow_provider_bacalhau.client.states import ExecutionState, JobState
-from airflow_provider_bacalhau.reporting import describe_results, report_missing_results, report_outcome, told
+from airflow_provider_bacalhau.reporting import (
+    describe_results,
+    report_missing_results,
+    report_outcome,
+    reporting_failure,
+)
 
 LOG = logging.getLogger("task")
 
@@ -72,7 +77,7 @@ def test_a_failed_job_is_told_of_before_its_failure_is_raised(lines: Any) -> Non
     assert lines()[-1] == "::endgroup::"  # or what follows would be folded away
 
 
-@pytest.mark.parametrize(("codes", "excused"), [((99,), {99}), ((99, 0), {99}), ((98, 99), {98, 99}), ((0,), {0})])
+@pytest.mark.parametrize(("codes", "excused"), [((99,), {99}), ((99, 0), {99}), ((98, 99), {98, 99})])
 def test_excused_exit_codes_skip_the_task(codes: tuple[int, ...], excused: set[int]) -> None:
     with pytest.raises(AirflowSkipException, match=r"ended with exit code .*, which skips this task"):
         report(several(*codes), excused=excused)
@@ -82,6 +87,25 @@ def test_excused_exit_codes_skip_the_task(codes: tuple[int, ...], excused: set[i
 def test_exit_codes_that_are_not_excused_fail_it(codes: tuple[int, ...], excused: set[int]) -> None:
     with pytest.raises(JobFailed):
         report(several(*codes), excused=excused)
+
+
+@pytest.mark.parametrize("state", [JobState.FAILED, JobState.STOPPED])
+def test_a_job_that_did_not_succeed_for_another_reason_is_not_excused_by_an_exit_code(state: JobState) -> None:
+    told = several(99)
+    with pytest.raises(JobFailed):
+        report(JobOutcome.of(replace(told.job, state=state)), excused={99})
+
+
+def test_an_exit_code_that_the_server_did_not_tell_is_not_excused() -> None:
+    told = several(99, 99)
+    first, second = told.job.executions or ()
+    job = replace(told.job, executions=(first, replace(second, exit_code=None)))
+    with pytest.raises(JobFailed):
+        report(JobOutcome.of(job), excused={99})
+
+
+def test_an_excused_code_among_enough_good_ones_does_not_skip_what_succeeded() -> None:
+    assert report(JobOutcome.of(several(0, 99, 0).job, "any"), excused={99})["exit_codes"] == [0, 99, 0]
 
 
 def test_an_excused_code_beside_good_ones_does_not_skip_what_succeeded() -> None:
@@ -101,7 +125,7 @@ class Failing:
 def fail(error: Exception, job_url: str | None = None) -> Pushed:
     pushed, task = Pushed(), Failing()
     task.job_url = job_url
-    with pytest.raises(type(error)) as caught, told({"ti": pushed}, task):  # type: ignore[typeddict-item]  # as above
+    with pytest.raises(type(error)) as caught, reporting_failure({"ti": pushed}, task):  # type: ignore[typeddict-item]  # as above
         raise error
     assert caught.value is error
     return pushed
@@ -191,3 +215,13 @@ def test_results_are_named_by_cid_or_counted_by_type() -> None:
 def test_many_results_do_not_fill_the_log() -> None:
     told = describe_results([{"type": "ipfs", "cid": f"Qm{number}"} for number in range(500)])
     assert told.endswith("ipfs CID Qm9, 490 more")
+
+
+def test_an_airflow_that_takes_no_xcom_does_not_hide_why_the_task_failed(lines: Any) -> None:
+    class Away(Pushed):
+        def xcom_push(self, key: str, value: Any) -> None:
+            raise RuntimeError("the API server is away")
+
+    with pytest.raises(Unreachable), reporting_failure({"ti": Away()}, Failing()):  # type: ignore[typeddict-item]  # as above
+        raise Unreachable("No answer from the Bacalhau server.")
+    assert lines()[0].startswith("UNREACHABLE: No answer")
