@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from airflow_provider_bacalhau.client.facts import Event, Execution, HistoryEvent, Job
 from airflow_provider_bacalhau.client.placement import NO_NODE, USED_UP
-from airflow_provider_bacalhau.client.reading import clean, iso_of
+from airflow_provider_bacalhau.client.reading import clean, iso_of, one_line
 from airflow_provider_bacalhau.client.states import ExecutionState
 
 _MOST_LINES = 20
@@ -20,7 +20,7 @@ def facts_of(job: Job, executions: Sequence[Execution], history: Sequence[Histor
     :param history: its events; of them, errors that nobody else tells of.
     """
     since = f" since {iso_of(job.modified)}" if job.modified else ""
-    yield clean(f"job {job.id} ({job.name}) in namespace {job.namespace}: {job.state.value}{since}", 300)
+    yield one_line(f"job {job.id} ({job.name}) in namespace {job.namespace}: {job.state.value}{since}", 300)
     yield from (f"job says: {clean(line, 300)}" for line in _told_by_job(job.message)[:_MOST_LINES])
     shown = set()
     for alike in _alike(executions)[-5:]:
@@ -28,13 +28,13 @@ def facts_of(job: Job, executions: Sequence[Execution], history: Sequence[Histor
         # A completed execution's message is that of an earlier event, such as "Running".
         why = "" if ended or not one.message else f": {first_line(one.message)}"
         exit_code = f", exit code {one.exit_code}" if one.exit_code is not None else ""
-        yield f"{_who(alike)}: {one.state.value}{exit_code}{why}"
+        yield one_line(f"{_who(alike)}: {one.state.value}{exit_code}{why}", 600)
         yield from (f"  stderr {clean(f'| {line}', 300)}" for line in one.stderr.splitlines()[-_MOST_LINES:])
         shown.add(one.message)
     errors = [one.event for one in history if one.event.is_error and one.event.message not in shown]
     for event in errors[-5:]:
         if not NO_NODE.search(event.message):  # the job says so itself
-            yield f"event {clean(event.topic, 100)}: {first_line(coded(event))}"
+            yield one_line(f"event {clean(event.topic, 100)}: {first_line(coded(event))}", 600)
 
 
 def first_line(text: str) -> str:

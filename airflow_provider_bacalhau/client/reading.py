@@ -12,11 +12,30 @@ _LATEST_TIME = 253_402_300_800  # the year 10000
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
+# Who is asked, and from the question mark on: a password, and the signature that opens a store to whoever reads a log.
+_ADDRESS = re.compile(r"://(?:[^\s/?#]*@)?([^\s?#\"<>]*)([?#][^\s\"<>]*)?")
+_ENDS_A_PHRASE = ".,;:)]}'"
+
+
 def clean(text: str, longest: int = _LONGEST_TEXT) -> str:
-    """A remote text made fit for a log line: control characters made visible, the length bounded."""
-    text = text.strip()
+    """A remote text made fit for a log: no secrets in addresses, no control characters but line ends, no great length.
+
+    Of an address it leaves ``https://host/path?…``: it may be signed, and hold a user's name and password.
+    """
+    text = _ADDRESS.sub(_without_secrets, text.strip())
     shown = _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text[: longest + 1])
     return shown if len(text) <= longest else f"{shown[:longest]}… ({len(text)} characters)"
+
+
+def one_line(text: str, longest: int = _LONGEST_TEXT) -> str:
+    """The same as a single line: what begins a line may be a command to whoever shows the log."""
+    return clean(text, longest).replace("\n", r"\n")
+
+
+def _without_secrets(address: re.Match[str]) -> str:
+    query = address[2] or ""
+    after = query[len(query.rstrip(_ENDS_A_PHRASE)) :]
+    return f"://{address[1]}{f'{query[0]}…' if query else ''}{after}"
 
 
 class Fields:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from airflow_provider_bacalhau.client.dialects.versions import ServerVersion
 from airflow_provider_bacalhau.client.effects import Response
 from airflow_provider_bacalhau.client.errors import NotFound, NotSupported, UnexpectedAnswer
 from airflow_provider_bacalhau.client.facts import AgentNode, Execution, Job, StopOutcome
-from airflow_provider_bacalhau.client.reading import Fields, seconds_of
+from airflow_provider_bacalhau.client.reading import Fields, clean, one_line, seconds_of
 from airflow_provider_bacalhau.client.results import refer
 from airflow_provider_bacalhau.client.states import ExecutionState, JobState
 from tests.support.drive import Script, ok
@@ -538,3 +539,39 @@ NODES = [
 @pytest.mark.parametrize(("kind", "connection", "membership", "takes"), NODES)
 def test_which_nodes_take_jobs(kind: str, connection: str, membership: str, takes: bool) -> None:
     assert AgentNode("n-1", kind, connection=connection, membership=membership).takes_jobs is takes
+
+
+ADDRESSES = [
+    ("Get https://h/p?a=b: refused", "Get https://h/p?…: refused"),
+    ('Get "https://h/p?a=b": refused', 'Get "https://h/p?…": refused'),
+    ("(see https://h/p?a=b.)", "(see https://h/p?….)"),
+    ("https://h?a=b https://i/?c", "https://h?… https://i/?…"),
+    ("HTTPS://u:p@h/p", "HTTPS://h/p"),
+    ("http://u@h/p?x", "http://h/p?…"),
+    ("https://h/p#token=x", "https://h/p#…"),
+    ("s3://bucket/key", "s3://bucket/key"),
+    ("https://h/a@b", "https://h/a@b"),
+    ("what? a://", "what? a://"),
+]
+
+
+@pytest.mark.parametrize(("text", "shown"), ADDRESSES)
+def test_addresses_are_shown_without_what_may_be_secret(text: str, shown: str) -> None:
+    assert clean(text) == shown
+    assert clean(shown) == shown
+
+
+def test_an_address_is_stripped_before_the_text_is_cut() -> None:
+    assert clean("https://user:password@h/p", 15).startswith("https://h/p")
+    assert "sign" not in clean("https://h/path?signature", 20)
+
+
+@pytest.mark.parametrize("text", ["://" * 200_000, "://" + "a" * 600_000, "://h?" + ")" * 600_000, "a@" * 300_000])
+def test_a_long_text_is_cleaned_in_no_time(text: str) -> None:
+    began = time.monotonic()
+    clean(text)
+    assert time.monotonic() - began < 5
+
+
+def test_a_line_is_one_line() -> None:
+    assert one_line(" a\n::endgroup::\r\nb\n") == r"a\n::endgroup::\r\nb"
