@@ -40,5 +40,7 @@ class FailureCategory(StrEnum):
     WAIT_TIMEOUT = "WAIT_TIMEOUT", "The job was not over when the task's own timeout had passed."
     REFUSED_SPEC = "REFUSED_SPEC", "The job as it is written is refused, by this provider or by the server.", False
     NOT_AUTHORISED = "NOT_AUTHORISED", "The credentials of the connection do not allow it.", False
+    MISCONFIGURED = "MISCONFIGURED", "The connection, or the server it leads to, cannot do this.", False
+    NOT_FOUND = "NOT_FOUND", "The job, execution or node that was named is not on this network.", False
     UNREACHABLE = "UNREACHABLE", "The server does not answer."
     UNKNOWN = "UNKNOWN", "None of these; the summary has the server's own words."

@@ -496,6 +496,8 @@ def test_categories_are_public_and_do_not_change() -> None:
         "INCOMPLETE",
         "WAIT_TIMEOUT",
         "REFUSED_SPEC",
+        "MISCONFIGURED",
+        "NOT_FOUND",
         "NOT_AUTHORISED",
         "UNREACHABLE",
         "RESULTS_MISSING",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from airflow_provider_bacalhau.client.diagnosis import (
 )
 from airflow_provider_bacalhau.client.dialects.orchestrator import OrchestratorDialect
 from airflow_provider_bacalhau.client.dialects.versions import ServerVersion
-from airflow_provider_bacalhau.client.facts import Execution, Job
+from airflow_provider_bacalhau.client.facts import Event, Execution, HistoryEvent, Job
 from airflow_provider_bacalhau.client.states import ExecutionState, JobState
 from tests.support import requester
 from tests.support.drive import Script
@@ -85,6 +86,32 @@ def test_a_node_that_was_tried_does_not_hide_what_the_others_say() -> None:
     assert any("n-2: does not support wasm" in fact for fact in both.facts)
     alone = diagnose(make(JobState.FAILED, message=used_up), failed)
     assert not any("more than once" in fact for fact in alone.facts)
+
+
+SIGNED = "failed to begin download from url https://key:pa55@store.example/b/in.csv?X-Amz-Credential=AKIA&X-Amz-Signature=5ec"
+
+
+@pytest.mark.parametrize("state", [JobState.FAILED, JobState.STOPPED, JobState.QUEUED])
+def test_no_signature_or_password_of_an_address_is_told(state: JobState) -> None:
+    long = f"{'x' * 250} {SIGNED}"  # the cut goes through the address
+    runs = [Execution("e-1", "j-1", "n-1", ExecutionState.FAILED, said, stderr=SIGNED) for said in (SIGNED, long)]
+    event = HistoryEvent(Event(SIGNED, "Exec Scanning", {"IsError": "true", "Hint": SIGNED, "Reason": SIGNED}))
+    job = make(state, message=f"not enough nodes\n• n-1: {SIGNED}")
+    for executions, history in ((runs, []), ([], [event]), ([], []), (runs, [event])):
+        told = "\n".join(diagnose(job, executions, history).lines())
+        assert "https://store.example/b/in.csv?…" in told
+        assert not any(secret in told for secret in ("AKIA", "5ec", "pa55"))
+        assert "5ec" not in stop_reason(replace(job, history=tuple(history)))
+
+
+def test_ids_cannot_begin_a_line_nor_move_the_cursor() -> None:
+    bad = "x\n::endgroup::\x1b[2J"
+    runs = [Execution(bad, bad, bad, ExecutionState.FAILED, bad)]
+    job = Job(id=bad, name=bad, namespace=bad, type="batch", count=1, state=JobState.FAILED, message=bad)
+    for executions in (runs, runs * 2, []):
+        for line in diagnose(job, executions).lines():
+            assert "\n" not in line
+            assert "\x1b" not in line
 
 
 # -- recorded with the oldest servers ---------------------------------------------------------------------------------
@@ -162,8 +189,9 @@ WITHOUT_A_JOB: list[tuple[errors.BacalhauError, FailureCategory]] = [
     (errors.JobLost("j-1", ["it was seen", "it is gone"]), C.NODE_LOST),
     (errors.JobFailed(FAILED), C.OUT_OF_MEMORY),
     (errors.JobHopeless(HOPELESS), C.IMAGE_NOT_FOUND),
-    (errors.ConfigurationError("No host."), C.UNKNOWN),
-    (errors.NotFound("No such job."), C.UNKNOWN),
+    (errors.ConfigurationError("No host."), C.MISCONFIGURED),
+    (errors.NotSupported("No logs."), C.MISCONFIGURED),
+    (errors.NotFound("No such job."), C.NOT_FOUND),
     (errors.UnexpectedAnswer("A web page."), C.UNKNOWN),
     (errors.BacalhauError("Something."), C.UNKNOWN),
 ]
@@ -211,6 +239,8 @@ def test_only_what_must_fail_again_is_not_retried() -> None:
         C.REFUSED_SPEC,
         C.MODULE_INVALID,
         C.NOT_AUTHORISED,
+        C.MISCONFIGURED,
+        C.NOT_FOUND,
         C.ENGINE_NOT_SUPPORTED,
     }
     assert all(one.meaning.endswith(".") for one in C)

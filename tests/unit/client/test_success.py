@@ -53,15 +53,13 @@ def test_policies(executions: list[Execution], state: JobState, good: tuple[bool
     policies: tuple[SuccessPolicy, ...] = ("all", "any", 2)
     assert tuple(has_succeeded(job, executions, policy) for policy in policies) == good
     assert tuple(JobOutcome.of(job, policy).diagnosis is None for policy in policies) == good
-    assert tuple(JobOutcome.of(job).under(policy).diagnosis is None for policy in policies) == good
 
 
 def test_a_hopeless_job_is_as_good_as_over_unless_someone_stopped_it() -> None:
     queued = make([GOOD, BROKEN, BROKEN], S.QUEUED)
-    hopeless = JobOutcome.of(queued, is_hopeless=True)
-    assert hopeless.diagnosis is not None
-    assert hopeless.under("any").diagnosis is None
-    assert hopeless.under(2).diagnosis is not None
+    assert JobOutcome.of(queued, is_hopeless=True).diagnosis is not None
+    assert JobOutcome.of(queued, "any", is_hopeless=True).diagnosis is None
+    assert JobOutcome.of(queued, 2, is_hopeless=True).diagnosis is not None
     stopped = replace(queued, state=S.STOPPED)
     assert JobOutcome.of(stopped, "any", is_hopeless=True).diagnosis is not None
 
