@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from typing import TypeVar
 
+from airflow_provider_bacalhau.client.dialects.answers import settles_nothing
 from airflow_provider_bacalhau.client.effects import (
     Failure,
     Operation,
@@ -81,18 +82,19 @@ async def _send(request: Request) -> Response:
         pause = pause_before_retry(request, outcome, attempt)
         if pause is None:
             break
-        may_be_done = may_be_done or settles_nothing(outcome)
+        may_be_done = may_be_done or _may_be_done(outcome)
         await Sleep(pause * random.uniform(1.0, 1.5))  # noqa: S311  # spreads clients, guards nothing
         if request.sink is not None:
             request.sink.truncate(0)
     if isinstance(outcome, TransportError):
         raise TransportError(outcome.failure, sent=outcome.sent or may_be_done, detail=outcome.detail)
-    if outcome.status == 429 and may_be_done and request.repeatable:  # of this send, but not of those before
-        raise TransportError(Failure.LOST, sent=True, detail="and then the server had too many requests to tell")
+    is_open = may_be_done and request.repeatable and not (outcome.ok or _may_be_done(outcome))
+    if is_open and settles_nothing(request, outcome):  # the last word on this sending perhaps, but not on the first
+        raise TransportError(Failure.LOST, sent=True, detail=f"and then HTTP {outcome.status} told nothing of it")
     return outcome
 
 
-def settles_nothing(outcome: Response | TransportError) -> bool:
+def _may_be_done(outcome: Response | TransportError) -> bool:
     """Whether the server may have done what it was asked, though this came of it."""
     return outcome.sent if isinstance(outcome, TransportError) else outcome.status in {502, 503, 504}
 

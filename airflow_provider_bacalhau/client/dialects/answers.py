@@ -76,7 +76,7 @@ def error_of(request: Request, response: Response) -> BacalhauError:
         "path": request.path,
         "status": status,
         "server_message": body.message,
-        "request_id": response.headers.get("x-request-id", "")[:100],
+        "request_id": clean(response.headers.get("x-request-id", ""), 100),
     }
     if 300 <= status < 400:
         return UnexpectedAnswer(
@@ -103,12 +103,24 @@ def error_of(request: Request, response: Response) -> BacalhauError:
         return _missing(body, facts)
     if status == 409:
         return Conflict(f"The server refused because of the present state{said}", hint=body.hint, **facts)
-    if status in {429, 502, 503, 504} or (status == 500 and not body.is_answer):
+    if status in {429, 502, 503, 504} or (status >= 500 and not body.is_answer):
         return ServerUnavailable(f"The server cannot answer now{said}", hint="Try again later.", **facts)
     if status in {400, 403, 413, 415, 422, 500, 501}:
         hint = "Say https in the connection (use_tls)." if "to an HTTPS server" in body.message else body.hint
         return RequestRefused(f"The server refused the request{said}", hint=hint, **facts)
     return UnexpectedAnswer(f"The server gave an answer that cannot be read{said}", **facts)
+
+
+def settles_nothing(request: Request, response: Response) -> bool:
+    """Whether an answer outside 2xx leaves open what became of an *earlier* sending of the same request.
+
+    Only Bacalhau's own word on what was asked settles that: neither that it has no time or wants other credentials,
+    nor what a proxy says.
+    """
+    error = error_of(request, response)
+    if isinstance(error, RequestRefused):
+        return not _Body(response).is_answer
+    return isinstance(error, ServerUnavailable | UnexpectedAnswer | NotAuthorised | NotSupported)
 
 
 class _Body:
@@ -134,7 +146,7 @@ class _Body:
         self.is_bacalhau = bool(fields.get("Message", "Error")) or isinstance(value, str)
         # "Internal server error" is what v1.5 and later say instead of the cause; every other text of a 500 is an
         # answer.
-        self.is_answer = self.is_bacalhau and self.message.lower() != "internal server error"
+        self.is_answer = self.is_bacalhau and self.message.lower() not in {"", "internal server error"}
 
 
 def _missing(body: _Body, facts: dict[str, Any]) -> BacalhauError:

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, ClassVar
 from airflow_provider_bacalhau.client.dialects.logs import LogsRequest
 from airflow_provider_bacalhau.client.dialects.versions import Capabilities, RequesterCapabilities, ServerVersion
 from airflow_provider_bacalhau.client.effects import MAX_REQUEST_BYTES, Request, TransportError
-from airflow_provider_bacalhau.client.errors import InvalidJobSpec, SubmissionUnclear, UnexpectedAnswer
+from airflow_provider_bacalhau.client.errors import (
+    BacalhauError,
+    InvalidJobSpec,
+    ServerUnavailable,
+    SubmissionUnclear,
+    UnexpectedAnswer,
+)
 from airflow_provider_bacalhau.client.facts import (
     AgentNode,
     Execution,
@@ -174,6 +180,16 @@ def refuse_if_too_large(body: bytes) -> None:
             f"the job is {len(body):,} bytes long, and servers take {MAX_REQUEST_BYTES:,}",
             hint="Publish large inputs and modules to IPFS or S3, or serve them by URL; inline takes little.",
         )
+
+
+def may_have_been_taken(error: BacalhauError) -> bool:
+    """Whether a job that was answered with this may have been taken: the answer is no word of Bacalhau on it.
+
+    429 is said before anybody looks at the job; a 404 or 405 that is not Bacalhau's comes from where there is none.
+    """
+    if isinstance(error, ServerUnavailable):
+        return error.status != 429
+    return isinstance(error, UnexpectedAnswer) and error.status not in {404, 405}
 
 
 def unclear(request: Request, why: str) -> SubmissionUnclear:

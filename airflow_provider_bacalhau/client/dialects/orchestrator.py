@@ -17,6 +17,7 @@ from airflow_provider_bacalhau.client.dialects.answers import error_of, unreacha
 from airflow_provider_bacalhau.client.dialects.detection import API
 from airflow_provider_bacalhau.client.dialects.dialect import (
     Dialect,
+    may_have_been_taken,
     not_what_belongs_there,
     refuse_if_too_large,
     unclear,
@@ -94,14 +95,11 @@ class OrchestratorDialect(Dialect):
             if not error.sent:
                 raise unreachable(request, error) from None
             raise unclear(request, str(error)) from None
-        except ServerUnavailable as error:
-            if error.status in {429, 500}:
+        except (ServerUnavailable, UnexpectedAnswer) as error:
+            if not may_have_been_taken(error):
                 raise
-            raise unclear(request, f"HTTP {error.status}") from error
-        except UnexpectedAnswer as error:
-            if error.status != 200:
-                raise
-            raise unclear(request, "an answer that cannot be read") from error
+            why = "an answer that cannot be read" if error.status == 200 else f"HTTP {error.status}"
+            raise unclear(request, why) from error
         job_id = answer.text("JobID")
         if not job_id:
             raise unclear(request, "an answer without a job id")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_bacalhau.client.dialects.answers import unreachable
 from airflow_provider_bacalhau.client.dialects.dialect import (
     Dialect,
+    may_have_been_taken,
     not_what_belongs_there,
     refuse_if_too_large,
     unclear,
@@ -32,7 +33,7 @@ from airflow_provider_bacalhau.client.dialects.requester_answers import (
 )
 from airflow_provider_bacalhau.client.dialects.versions import RequesterCapabilities, ServerVersion
 from airflow_provider_bacalhau.client.effects import Call, Request, Response, TransportError
-from airflow_provider_bacalhau.client.errors import JobOver, NotFound, NotSupported, ServerUnavailable
+from airflow_provider_bacalhau.client.errors import JobOver, NotFound, NotSupported
 from airflow_provider_bacalhau.client.facts import (
     AgentNode,
     Execution,
@@ -336,6 +337,6 @@ class RequesterDialect(Dialect):
         job_id = response.headers.get(_JOB_ID, "")
         if response.status == 500 and job_id and _NO_NODES in error.server_message:
             return Submission(job_id, warnings=(clean(error.server_message, 500),))
-        if isinstance(error, ServerUnavailable) and error.status not in {429, 500}:
+        if may_have_been_taken(error):
             raise unclear(request, f"HTTP {error.status}") from error
         raise error

@@ -56,6 +56,20 @@ def test_an_error_says_what_happened_then_where_then_what_to_do() -> None:
     assert error.server_message == "job not found: j-00000000-0000-4000-8000-000000000000"
 
 
+@pytest.mark.parametrize("status", [400, 401, 404, 409, 500, 503])
+@pytest.mark.parametrize("key", ["Message", "Hint"])
+def test_no_signature_or_password_of_an_address_gets_into_an_error(status: int, key: str) -> None:
+    signed = "cannot read https://key:pa55@store.example/b/in.csv?X-Amz-Credential=AKIA&X-Amz-Signature=5ec"
+    for said in ({"Message": "no", "Details": {"reason": signed}, key: signed}, signed, {"error": signed}):
+        error = error_of(GET, refusal(status, said))
+        told = f"{error} {error.server_message} {error.hint} {vars(error)}"
+        assert not any(secret in told for secret in ("AKIA", "5ec", "pa55"))
+
+
+def test_a_request_id_cannot_move_the_cursor() -> None:
+    assert error_of(GET, refusal(500, x_request_id="a\x1b[2J")).request_id == r"a\x1b[2J"
+
+
 def test_plain_http_to_a_tls_port_says_what_to_do() -> None:
     one = exchange("tls", "v1.9.3", "plain http on the TLS port")
     assert error_of(one.request, one.response).hint == "Say https in the connection (use_tls)."

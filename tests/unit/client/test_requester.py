@@ -118,6 +118,10 @@ UNCLEAR: list[Response | TransportError] = [
     refusal(502, "bad gateway"),
     refusal(503, "Server Timeout!"),
     refusal(504),
+    refusal(500),
+    Response(500, {"content-type": "text/html"}, b"<html>"),
+    Response(520, {"content-type": "text/html"}, b"<html>"),
+    refusal(302, location="/login"),
     ok({}),
     Response(200, {}, b"<html>"),
 ]
@@ -136,6 +140,7 @@ def test_a_submission_that_may_have_arrived_is_unclear(outcome: Response | Trans
         (REFUSED, Unreachable),
         (refusal(429, {"message": "rate limit exceeded"}), ServerUnavailable),
         (refusal(413, {"message": "Request Entity Too Large"}), RequestRefused),
+        (exchange("v1.3.2", "submit bad engine").response, RequestRefused),
     ],
 )
 def test_a_submission_that_was_not_taken_is_not_unclear(

@@ -17,9 +17,11 @@ from airflow_provider_bacalhau.client.errors import (
     Conflict,
     InvalidJobSpec,
     JobUnchanged,
+    NotAuthorised,
     RequestRefused,
     ServerUnavailable,
     SubmissionUnclear,
+    UnexpectedAnswer,
     Unreachable,
 )
 from airflow_provider_bacalhau.client.retry import MAX_ATTEMPTS, pause_before_retry, with_retry
@@ -33,6 +35,8 @@ INTERNAL = refusal(500, {"Status": 500, "Message": "Internal server error"})
 OVER = refusal(500, {"Status": 500, "Message": "cannot stop job in state Completed"})
 OLD = refusal(500, {"message": "Internal Server Error", "error": "Job not found. ID: j-1"})
 BARE = refusal(500)
+HTML = {"content-type": "text/html"}
+PROXY = Response(500, HTML, b"<html>An error occurred</html>")
 
 
 def lost(failure: Failure = Failure.LOST, *, sent: bool = True) -> TransportError:
@@ -183,6 +187,16 @@ UNCLEAR: list[Response | TransportError] = [
     refusal(502),
     refusal(503, "Server Timeout!"),
     refusal(504),
+    INTERNAL,
+    BARE,
+    refusal(500, {"message": "Internal Server Error"}),
+    PROXY,
+    refusal(502, {"Message": "bad gateway"}),
+    Response(501, HTML, b"<html>"),
+    Response(520, HTML, b"<html>"),
+    refusal(302, location="/login"),
+    refusal(307),
+    Response(408, HTML, b"<html>"),
 ]
 
 
@@ -230,7 +244,10 @@ CLEAR: list[tuple[Response | TransportError, type[BacalhauError]]] = [
     (lost(Failure.TLS, sent=False), Unreachable),
     (lost(Failure.RESOLVE, sent=False), Unreachable),
     (refusal(400, {"Message": "missing job type"}), RequestRefused),
-    (INTERNAL, ServerUnavailable),
+    (refusal(500, {"message": "Internal Server Error", "error": "failed to read spec"}), RequestRefused),
+    (refusal(429), ServerUnavailable),
+    (Response(404, HTML, b"<html>"), UnexpectedAnswer),
+    (refusal(403, {"Message": "no"}), NotAuthorised),
     (refusal(409, {"Message": "busy", "Code": "ResourceInUse"}), Conflict),
     (answer("v1.9.3", "same spec again"), JobUnchanged),
 ]
@@ -241,7 +258,7 @@ CLEAR: list[tuple[Response | TransportError, type[BacalhauError]]] = [
 def test_a_submission_that_was_clearly_not_taken_is_not_unclear(
     version: str, outcome: Response | TransportError, kind: type[BacalhauError]
 ) -> None:
-    script = Script.of(outcome)
+    script = Script.of(*[outcome] * MAX_ATTEMPTS)
     with pytest.raises(BacalhauError) as caught:
         script.run(submitting(version))
     assert type(caught.value) is kind
@@ -293,8 +310,17 @@ def test_a_submission_posts_json() -> None:
         [lost(Failure.REFUSED, sent=False)] * (MAX_ATTEMPTS - 1),
         [lost(Failure.RESOLVE, sent=False)],
         [refusal(429)] * (MAX_ATTEMPTS - 1),
+        [refusal(401, {"Message": "token expired"})],
+        [refusal(403, {"Message": "no"})],
+        [refusal(404, {"Message": "Not Found"})],
+        [refusal(302, location="/login")],
+        [INTERNAL],
+        [PROXY],
+        [Response(404, HTML, b"<html>")],
+        [Response(400, HTML, b"<html>")],
+        [Response(413, HTML, b"<html>")],
     ],
-    ids=["nobody listens any more", "the name is gone", "too many requests"],
+    ids=lambda then: str(getattr(then[0], "status", "lost")),
 )
 @pytest.mark.parametrize("first", [lost(), refusal(503, "Server Timeout!")], ids=["lost", "503"])
 def test_a_submission_that_once_left_stays_unclear_whatever_its_repetitions_meet(
@@ -302,3 +328,20 @@ def test_a_submission_that_once_left_stays_unclear_whatever_its_repetitions_meet
 ) -> None:
     with pytest.raises(SubmissionUnclear):
         Script.of(first, *then).run(submitting("v1.9.3"))
+
+
+@pytest.mark.parametrize(
+    ("then", "kind"),
+    [
+        (answer("v1.9.3", "same spec again"), JobUnchanged),
+        (refusal(409, {"Message": "busy", "Code": "ResourceInUse"}), Conflict),
+        (refusal(400, {"Message": "missing job type"}), RequestRefused),
+    ],
+    ids=["unchanged", "busy", "refused"],
+)
+@pytest.mark.parametrize("first", [lost(), refusal(503, "Server Timeout!")], ids=["lost", "503"])
+def test_an_answer_to_the_submission_itself_settles_what_was_open(
+    first: Response | TransportError, then: Response, kind: type[BacalhauError]
+) -> None:
+    with pytest.raises(kind):
+        Script.of(first, then).run(submitting("v1.9.3"))
