@@ -96,6 +96,7 @@ class Operations(Claims):
         self._gateway = Gateway(settings.ipfs_gateway)
         self._api = settings.api
         self._clock = clock
+        self._timeout = settings.timeout
         self._dialect: Dialect | None = None
 
     async def dialect(self) -> Dialect:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from airflow_provider_bacalhau.client.retry import MAX_ATTEMPTS
+
 DEFAULT_POLL_INTERVAL = 5.0
 """Seconds between two looks at a job that is a minute old."""
 
@@ -23,6 +25,7 @@ FORGOTTEN_AFTER = 150.0
 More than two back-offs of the scheduler (60 s each): a server that restarts never looks at such jobs again.
 """
 
+_LEAST_TIMEOUT = 1.0
 _SHARE_OF_AGE = 0.1
 _OLD = 600.0
 _SLOWEST = 6.0
@@ -44,3 +47,14 @@ def poll_delay(age: float, interval: float, jitter: float) -> float:
         return delay * (1.0 + 0.2 * jitter)
     stretch = min(_SLOWEST, max(1.0, age / _OLD))
     return interval * stretch * (1.0 + 0.2 * jitter)
+
+
+def exchange_timeout(seconds: float, left: float | None) -> float:
+    """Seconds that one exchange may take, so that a server that hangs holds up a wait for little beyond its deadline.
+
+    A request is sent up to five times, which together is not to take longer than what is left; at least a second each.
+
+    :param seconds: the timeout without a deadline.
+    :param left: seconds until the deadline; None for none.
+    """
+    return seconds if left is None else min(seconds, max(_LEAST_TIMEOUT, left / MAX_ATTEMPTS))

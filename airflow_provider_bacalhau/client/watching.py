@@ -9,11 +9,11 @@ import logging
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_bacalhau.client.diagnosis import JobOutcome
-from airflow_provider_bacalhau.client.effects import Sleep
+from airflow_provider_bacalhau.client.effects import Operation, Request, Response, Sleep, with_requests
 from airflow_provider_bacalhau.client.errors import (
     BacalhauError,
     JobHopeless,
@@ -22,6 +22,7 @@ from airflow_provider_bacalhau.client.errors import (
     NotFound,
     NotSupported,
     ServerUnavailable,
+    UnexpectedAnswer,
     Unreachable,
     WaitTimeout,
 )
@@ -36,6 +37,7 @@ from airflow_provider_bacalhau.client.waiting import (
     LOST_AFTER,
     MOST_FAILED_POLLS,
     YOUNG,
+    exchange_timeout,
     poll_delay,
 )
 
@@ -53,6 +55,7 @@ class _Watch:
     """What one wait has seen so far.
 
     :param begun: when the wait began.
+    :param is_known: whether the job was there before that.
     :param last: the job as last seen; ``seen`` is when.
     :param failed: looks in a row that got no answer, the first of them at ``failed_since``.
     :param gone_since: since when the server answers that it knows no such job.
@@ -64,6 +67,7 @@ class _Watch:
 
     job_id: str
     begun: float
+    is_known: bool = False
     last: Job | None = None
     seen: float = 0.0
     failed: int = 0
@@ -73,6 +77,11 @@ class _Watch:
     was_away: bool = False
     suspected: bool = False
     has_warned: bool = False
+
+    @property
+    def was_there(self) -> bool:
+        """Whether the server has known the job."""
+        return self.is_known or self.last is not None
 
     def saw(self, job: Job, now: float) -> None:
         """The job was there."""
@@ -99,10 +108,12 @@ class _Watch:
         )
 
     def missed(self, error: BacalhauError, asked: float, now: float) -> None:
-        """No answer came.
+        """No answer came, or none that can be read: a proxy may answer in the server's place.
 
-        :raises BacalhauError: the error, when it was one too many.
+        :raises BacalhauError: the error, when it was one too many, or the address never led to the job.
         """
+        if isinstance(error, UnexpectedAnswer) and not self.was_there:
+            raise error
         self.failed += 1
         self.was_away, self.still_since = True, None
         self.failed_since = asked if self.failed == 1 else self.failed_since
@@ -162,6 +173,7 @@ class Watching(ABC):
     """The part of the operations that waits for jobs and judges them."""
 
     _clock: Callable[[], float]
+    _timeout: float
 
     @abstractmethod
     async def dialect(self) -> Dialect:
@@ -190,23 +202,25 @@ class Watching(ABC):
         :param fail_fast: whether to end the wait as soon as nothing can run the job any more; servers let such a job
             wait until its queue timeout has passed.
         :returns: the job, over unless ``is_cancelled``.
-        :raises WaitTimeout: at the deadline. The job is left as it is.
+        :raises WaitTimeout: at the deadline, or a few seconds later while the server hangs. The job is left as it is.
         :raises NotFound: for an id that was never seen.
         :raises JobLost: when the server has answered for 20 s that it does not know the job that was there before.
         :raises JobHopeless: by ``fail_fast``. The job is left as it is.
         :raises Unreachable: when ten looks in a row got no answer; the job may still be running.
+        :raises ServerUnavailable: the same, with an answer that it cannot answer.
+        :raises UnexpectedAnswer: the same, with answers that are not Bacalhau's; at once if the job was never seen.
         """
-        watch = _Watch(job_id, self._clock())
+        watch = _Watch(job_id, self._clock(), is_known=is_known)
         while True:
             asked = self._clock()
             trouble: BacalhauError | None = None
             try:
-                job = await self._look(watch, fail_fast=fail_fast)
-            except (Unreachable, ServerUnavailable) as error:
+                job = await self._in_time(self._look(watch, fail_fast=fail_fast), deadline)
+            except (Unreachable, ServerUnavailable, UnexpectedAnswer) as error:
                 trouble = error
                 watch.missed(error, asked, self._clock())
             except NotFound:
-                if watch.last is None and not is_known:
+                if not watch.was_there:
                     raise
                 watch.did_not_find(asked)
             else:
@@ -227,6 +241,16 @@ class Watching(ABC):
                 if watch.last is None:
                     raise WaitTimeout(f"The wait for job {job_id} was given up before it could be looked at.")
                 return watch.last
+
+    async def _in_time(self, look: Operation[Job], deadline: float | None) -> Job:
+        """Look, but wait for no answer until long after the deadline."""
+
+        async def send(request: Request) -> Response:
+            seconds = request.timeout or self._timeout
+            left = None if deadline is None else deadline - self._clock()
+            return await replace(request, timeout=exchange_timeout(seconds, left))
+
+        return await with_requests(look, send)
 
     async def _look(self, watch: _Watch, *, fail_fast: bool) -> Job:
         """Look at the job once.

@@ -9,9 +9,17 @@ import pytest
 
 from airflow_provider_bacalhau.client.diagnosis import FailureCategory, JobOutcome
 from airflow_provider_bacalhau.client.dialects.versions import ServerVersion
-from airflow_provider_bacalhau.client.effects import Effect, Response, Sleep, TransportError
-from airflow_provider_bacalhau.client.errors import JobHopeless, JobLost, NotFound, Unreachable, WaitTimeout
+from airflow_provider_bacalhau.client.effects import Effect, Failure, Request, Response, Sleep, TransportError
+from airflow_provider_bacalhau.client.errors import (
+    JobHopeless,
+    JobLost,
+    NotFound,
+    UnexpectedAnswer,
+    Unreachable,
+    WaitTimeout,
+)
 from airflow_provider_bacalhau.client.facts import Execution, Job
+from airflow_provider_bacalhau.client.retry import with_retry
 from airflow_provider_bacalhau.client.states import ExecutionState, JobState
 from airflow_provider_bacalhau.client.waiting import FORGOTTEN_AFTER, LOST_AFTER
 from tests.support.drive import Script, ok, refusal, version
@@ -122,6 +130,78 @@ def test_a_server_that_is_away_does_not_lose_a_job() -> None:
     played = script(there(), GONE, *[LOST] * 20)
     with pytest.raises(Unreachable, match="may still be running"):
         played.wait(poll_interval=30)
+
+
+# -- answers that are none ---------------------------------------------------------------------------------------------
+
+HTML = {"content-type": "text/html"}
+TOO_LARGE = TransportError(Failure.TOO_LARGE, sent=True, detail="host")
+SPOILT: list[Response | TransportError] = [
+    Response(200, HTML, b"<html>Please log in</html>"),
+    Response(404, HTML, b"<html>Not here</html>"),
+    Response(200, {}, b"\x00garbage"),
+    refusal(302, location="/login"),
+    ok({}),
+    ok({"Job": {}}),
+    TOO_LARGE,
+]
+spoilt = pytest.mark.parametrize("answered", SPOILT, ids=["page", "404", "garbage", "login", "{}", "no id", "huge"])
+
+
+@spoilt
+def test_an_answer_that_is_none_is_a_look_that_failed(answered: Response | TransportError) -> None:
+    played = script(there(), *[answered] * 9, there(), *[answered] * 9, there("Completed"))
+    assert played.wait().state is JobState.COMPLETED
+
+
+@spoilt
+def test_the_tenth_in_a_row_ends_the_wait_with_its_error(answered: Response | TransportError) -> None:
+    played = script(there(), *[answered] * 10)
+    with pytest.raises(UnexpectedAnswer, match="may still be running"):
+        played.wait()
+    assert played.answers == []
+
+
+@spoilt
+def test_a_job_that_was_never_seen_is_not_looked_for_behind_such_answers(answered: Response | TransportError) -> None:
+    with pytest.raises(UnexpectedAnswer) as caught:
+        script(answered).wait()
+    assert "may still be running" not in str(caught.value)
+    assert script(answered, there("Completed")).wait(is_known=True).state is JobState.COMPLETED
+
+
+def test_a_known_job_is_waited_for_though_not_even_the_version_can_be_read_at_first() -> None:
+    played = Passing([Response(200, HTML, b"<html>"), version(), there("Completed")])
+    assert played.wait(is_known=True).state is JobState.COMPLETED
+
+
+# -- a server that hangs ----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Hanging(Passing):
+    """A server that takes every request and answers none, so that each lasts as long as it may."""
+
+    def perform(self, effect: Effect) -> Any:
+        if isinstance(effect, Request):
+            self.now += effect.timeout or 30.0
+            raise TransportError(Failure.TIMEOUT, sent=True, detail="host")
+        return super().perform(effect)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 3.0, 20.0, 100.0, 151.0, 400.0])
+def test_a_server_that_hangs_holds_up_a_wait_for_little_beyond_its_deadline(seconds: float) -> None:
+    played = Hanging([])
+    waiting = operations(clock=lambda: played.now).wait("j-1", deadline=NOON + seconds, is_known=True)
+    with pytest.raises(WaitTimeout):
+        played.run(with_retry(waiting))
+    assert seconds <= played.now - NOON < seconds + 12
+
+
+def test_without_a_deadline_an_exchange_has_the_connections_time() -> None:
+    played = script(there(), there("Completed"))
+    played.wait()
+    assert {request.timeout for request in played.requests} == {30.0}
 
 
 # -- forgotten in the queue -------------------------------------------------------------------------------------------
