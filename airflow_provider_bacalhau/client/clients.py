@@ -21,7 +21,6 @@ from airflow_provider_bacalhau.client.dialects.dialect import Dialect
 from airflow_provider_bacalhau.client.effects import Operation, TransportError
 from airflow_provider_bacalhau.client.errors import BacalhauError, ConfigurationError, InvalidJobSpec
 from airflow_provider_bacalhau.client.facts import StopOutcome
-from airflow_provider_bacalhau.client.naming import check_job_id
 from airflow_provider_bacalhau.client.operations import Operations
 from airflow_provider_bacalhau.client.retry import with_retry
 from airflow_provider_bacalhau.client.settings import ClientSettings, api_address
@@ -67,11 +66,22 @@ def _checked(
 
 
 def _of_job(operation: _Composed[P, T]) -> _Composed[P, T]:
-    return _checked("job_id", check_job_id, operation)
+    return _checked("job_id", _check_job_id, operation)
 
 
 def _of_spec(operation: _Composed[P, T]) -> _Composed[P, T]:
     return _checked("spec", _check_spec, operation)
+
+
+def _check_job_id(value: object) -> None:
+    """Refuse what cannot be a job's id, before anything is asked.
+
+    :raises InvalidJobSpec: for nothing, for ``None`` as a template renders it, and for what is no text.
+    """
+    if value is None or (isinstance(value, str) and value.strip() in {"", "None"}):
+        raise InvalidJobSpec("job_id is empty: the task that should have given it pushed nothing.")
+    if not isinstance(value, str):
+        raise InvalidJobSpec(f"must be the text of a job's id, not {type(value).__name__}.", place="job_id")
 
 
 def _check_spec(spec: object) -> None:

@@ -16,8 +16,6 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
-from airflow_provider_bacalhau.client.errors import InvalidJobSpec
-
 if TYPE_CHECKING:
     from airflow_provider_bacalhau.client.facts import Job
 
@@ -44,17 +42,6 @@ _UNFIT_FOR_NAMES = re.compile(r"[^a-z0-9]+")
 _UNFIT_FOR_LABELS = re.compile(r"[^A-Za-z0-9._-]+")
 _NAME = re.compile(rf"(.+)-([0-9a-f]{{{_HASH_LENGTH}}})-([0-9a-f]{{{_SPEC_LENGTH}}})-(\d{{1,9}})")
 _KILLED = re.compile(r"\(attempt (\w+), try (\d+)\)")
-
-
-def check_job_id(value: object) -> None:
-    """Refuse what cannot be a job's id, before anything is asked.
-
-    :raises InvalidJobSpec: for nothing, for ``None`` as a template renders it, and for what is no text.
-    """
-    if value is None or (isinstance(value, str) and value.strip() in {"", "None"}):
-        raise InvalidJobSpec("job_id is empty: the task that should have given it pushed nothing.")
-    if not isinstance(value, str):
-        raise InvalidJobSpec(f"must be the text of a job's id, not {type(value).__name__}.", place="job_id")
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,7 @@ HOSTILE: list[tuple[str, Behaviour, type[BacalhauError], type[BacalhauError]]] =
         "redirects",
         always(reply(b"", "302 Found", Location="/login?X-Signature=secret")),
         UnexpectedAnswer,
-        UnexpectedAnswer,
+        SubmissionUnclear,
     ),
     ("is overloaded", always(reply(b"", "503 No")), ServerUnavailable, SubmissionUnclear),
     ("answers a list", always(said([])), UnexpectedAnswer, SubmissionUnclear),
@@ -485,11 +485,13 @@ NOWHERE = "http://127.0.0.1:1"
 @pytest.mark.parametrize("ask", [ask_sync, ask_async])
 @pytest.mark.parametrize("name", ["get", "wait", "executions", "history", "results", "outcome", "references"])
 def test_a_missing_job_id_is_refused_before_anything_is_asked(ask: Callable[..., Any], name: str) -> None:
-    for nothing in (None, "", "None"):
-        with pytest.raises(InvalidJobSpec, match="job_id is empty"):
+    for nothing in (None, "", " ", "None"):
+        with pytest.raises(InvalidJobSpec, match="job_id is empty: the task that should have given it pushed nothing"):
             ask(NOWHERE, name, nothing)
         with pytest.raises(InvalidJobSpec, match="job_id is empty"):
             ask(NOWHERE, name, job_id=nothing)
+    with pytest.raises(InvalidJobSpec, match="job_id: must be the text of a job's id, not list"):
+        ask(NOWHERE, name, ["j-1"])
 
 
 @pytest.mark.parametrize("ask", [ask_sync, ask_async])

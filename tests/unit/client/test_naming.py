@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_bacalhau.client.errors import InvalidJobSpec
 from airflow_provider_bacalhau.client.facts import Job
 from airflow_provider_bacalhau.client.naming import (
     DEPLOYMENT_LABEL,
@@ -20,7 +19,6 @@ from airflow_provider_bacalhau.client.naming import (
     TASK_KEY_LABEL,
     Claim,
     Owner,
-    check_job_id,
     label_value,
 )
 from airflow_provider_bacalhau.client.states import JobState
@@ -248,18 +246,3 @@ def test_names_are_pinned_for_a_changed_one_would_submit_running_jobs_again() ->
     assert claim(readable="J- x").name == "job-j-x-281a10a8190257eb-0123456789-0"
     assert claim(readable="中文").name == "job-281a10a8190257eb-0123456789-0"
     assert claim(readable="x" * 100, counter=12).name == f"{'x' * 31}-281a10a8190257eb-0123456789-12"
-
-
-# --- Ids ---
-
-
-@pytest.mark.parametrize("nothing", [None, "", " ", "None"])
-def test_a_job_id_that_nobody_pushed_is_refused(nothing: object) -> None:
-    with pytest.raises(InvalidJobSpec, match="job_id is empty: the task that should have given it pushed nothing"):
-        check_job_id(nothing)
-
-
-def test_a_job_id_is_text() -> None:
-    check_job_id("j-1")
-    with pytest.raises(InvalidJobSpec, match="job_id: must be the text of a job's id, not list"):
-        check_job_id(["j-1"])
