@@ -3,7 +3,7 @@
 ::
 
     with DevNode() as node:
-        rule = node.faults.add(Fault("cut_before_answer", method="PUT", path="*/orchestrator/jobs", times=1))
+        rule = node.faults.add(Fault("cut_before_answer", method="POST", path="*/orchestrator/jobs", times=1))
         ...
         assert rule.hits == 1
         node.faults.clear()
