@@ -21,6 +21,9 @@ ASK_SECONDS: Final = 15.0
 STOP_SECONDS: Final = 10.0
 """How long stopping a job may take. With ``ASK_SECONDS`` it stays below the 30 s that Airflow gives an ``on_kill``."""
 
+_MOST_FACTS: Final = 10
+_LONGEST_FACT: Final = 350  # one may quote 300 characters of a server's, and tell how many there were
+
 EventStatus = Literal["over", "timeout", "hopeless", "lost", "failed"]
 
 
@@ -37,12 +40,15 @@ class JobEvent(TypedDict):
     - ``failed``: the job could not be watched any longer, and may be running. ``permanent`` tells whether to watch it
       again would fail again, and ``category`` of which ``FailureCategory`` that is.
 
-    ``message`` says why, for all but ``over``.
+    ``message`` says why, for all but ``over``; ``hint`` what to do about it, and ``facts`` are the lines that a task
+    shows between the two.
     """
 
     status: EventStatus
     job_id: str
     message: str
+    hint: str
+    facts: list[str]
     permanent: bool
     category: str
 
@@ -50,11 +56,35 @@ class JobEvent(TypedDict):
 def check_event(event: Mapping[str, Any] | None) -> JobEvent:
     """Return the event, or fail loudly: a task must never go green for want of one.
 
+    Triggers of older releases may be at work yet; what they do not tell is empty.
+
     :raises ValueError: when it is none of this trigger's.
     """
     if not event or event.get("status") not in get_args(EventStatus) or not event.get("job_id"):
         raise ValueError(f"The trigger ended without telling how its job did: {event!r}")
-    return cast(JobEvent, {"message": "", "permanent": False, "category": "", **event})
+    return cast(JobEvent, {"message": "", "hint": "", "facts": [], "permanent": False, "category": "", **event})
+
+
+def error_of(event: JobEvent) -> BacalhauError | None:
+    """The error that the wait ended with, as a wait in the task itself would have raised it or told of it.
+
+    :param event: as ``check_event`` returns it.
+    :returns: ``WaitTimeout``, ``JobLost`` or ``WatchFailed``; None where the job has to be looked at: it is over, or
+        nothing can run it any more.
+    """
+    from airflow_provider_bacalhau.client.errors import JobLost, WaitTimeout, WatchFailed
+
+    told, facts = event["message"], event["facts"]
+    match event["status"]:
+        case "timeout":
+            return WaitTimeout(told, hint=event["hint"], facts=facts)
+        case "lost":
+            return JobLost(event["job_id"], facts or [told])
+        case "failed":
+            return WatchFailed(
+                told, hint=event["hint"], facts=facts, permanent=event["permanent"], category=event["category"]
+            )
+    return None
 
 
 def may_be_stopped(job_id: str, task: version_compat.TaskNow) -> bool:
@@ -159,7 +189,13 @@ class BacalhauJobTrigger(BaseTrigger):
             await _finished(self._stop_unless_needed())
 
     async def _watch(self) -> JobEvent:
-        from airflow_provider_bacalhau.client.errors import BacalhauError, JobHopeless, JobLost, WaitTimeout
+        from airflow_provider_bacalhau.client.errors import (
+            BacalhauError,
+            JobHopeless,
+            JobLost,
+            WaitTimeout,
+            WatchFailed,
+        )
 
         try:
             # Airflow may look the connection up in a thread, through which the word of a kill does not come back: the
@@ -174,30 +210,40 @@ class BacalhauJobTrigger(BaseTrigger):
                     fail_fast=self.fail_fast,
                 )
         except WaitTimeout as error:
-            return self._event("timeout", str(error))
+            return self._event("timeout", error)
         except JobHopeless as error:
-            return self._event("hopeless", str(error))
+            return self._event("hopeless", error)
         except JobLost as error:
-            return self._event("lost", "; ".join(error.evidence))
+            return self._event("lost", error)
         except BacalhauError as error:
-            return self._event("failed", str(error), error)
+            # With the request's id, which the task does not get to know.
+            self.log.warning("Job %s cannot be watched any longer: %s", self.job_id, error)
+            return self._event("failed", error)
         except Exception as error:  # else Airflow fails the task outside of its own code, which has a job to think of
             self.log.exception("Job %s cannot be watched any longer.", self.job_id)
             told = (
                 f"Watching job {self.job_id} broke off with {type(error).__name__}; the task's log has the traceback."
             )
-            return self._event("failed", told)  # without the error's text, which may hold anything
+            return self._event("failed", WatchFailed(told))  # without the error's text, which may hold anything
         return self._event("over")
 
-    def _event(self, status: EventStatus, message: str = "", error: BacalhauError | None = None) -> JobEvent:
+    def _event(self, status: EventStatus, error: BacalhauError | None = None) -> JobEvent:
         from airflow_provider_bacalhau.client.diagnosis import diagnosis_of
+        from airflow_provider_bacalhau.client.errors import JobLost
 
+        if error is None:
+            return check_event({"status": status, "job_id": self.job_id})
+        diagnosis = diagnosis_of(error)
+        # The task reads a hopeless job again; its facts hold what programs have written, which is not to be stored.
+        facts = () if status == "hopeless" else diagnosis.facts
         return {
             "status": status,
             "job_id": self.job_id,
-            "message": message,
-            "permanent": error.permanent if error else False,
-            "category": diagnosis_of(error).category.value if error else "",
+            "message": "; ".join(error.evidence) if isinstance(error, JobLost) else diagnosis.summary,
+            "hint": diagnosis.hint,
+            "facts": [fact[:_LONGEST_FACT] for fact in facts[:_MOST_FACTS]],
+            "permanent": error.permanent,
+            "category": diagnosis.category.value,
         }
 
     async def _stop_unless_needed(self) -> None:

@@ -18,13 +18,27 @@ from unittest.mock import patch
 
 import pytest
 
-from airflow_provider_bacalhau.triggers.bacalhau import BacalhauJobTrigger, check_event
+from airflow_provider_bacalhau.client.diagnosis import diagnosis_of
+from airflow_provider_bacalhau.client.errors import (
+    BacalhauError,
+    ConfigurationError,
+    JobLost,
+    KeyRefused,
+    NotAuthorised,
+    RequestRefused,
+    ServerUnavailable,
+    UnexpectedAnswer,
+    Unreachable,
+    WaitTimeout,
+)
+from airflow_provider_bacalhau.triggers.bacalhau import BacalhauJobTrigger, check_event, error_of
 
 from .conftest import Connect, Network
 from .programs import exits, sleeps
 from .running import LOG, first_event, stored, submitted, through_database
 
 ABSENT = "j-00000000-0000-4000-8000-000000000000"
+NOTHING_MORE = {"message": "", "hint": "", "facts": [], "permanent": False, "category": ""}
 
 
 def watch(job_id: str, **arguments: Any) -> BacalhauJobTrigger:
@@ -59,8 +73,9 @@ def test_what_an_older_release_has_stored_can_be_loaded() -> None:
 def test_a_job_that_is_over_gives_one_event_whatever_came_of_it(network: Network, code: int) -> None:
     job_id = submitted(network.client, exits(code))
     event = asyncio.run(first_event(watch(job_id)))
-    assert event == {"status": "over", "job_id": job_id, "message": "", "permanent": False, "category": ""}
+    assert event == {"status": "over", "job_id": job_id, **NOTHING_MORE}
     assert check_event(through_database(event)) == event
+    assert error_of(check_event(event)) is None
 
 
 def test_the_deadline_gives_an_event_and_leaves_the_job(network: Network) -> None:
@@ -88,6 +103,9 @@ def test_a_job_that_the_server_has_forgotten_is_looked_for_and_then_lost(
     assert event["status"] == "lost"
     assert "there is no such job" in event["message"]
     assert check_event(through_database(event)) == event
+    error = error_of(check_event(event))
+    assert isinstance(error, JobLost)
+    assert error.evidence == ("it was seen before this wait", *event["facts"][1:])
 
 
 @pytest.mark.parametrize("fail_fast", [True, False])
@@ -100,6 +118,8 @@ def test_a_job_that_no_node_can_run_any_more_ends_the_wait_where_that_is_asked_f
     event = asyncio.run(first_event(watch(job_id, fail_fast=fail_fast, deadline=time.time() + 3)))
     assert event["status"] == ("hopeless" if fail_fast else "timeout")
     assert event["message"]
+    assert event["facts"] == []
+    assert isinstance(error_of(check_event(event)), type(None) if fail_fast else WaitTimeout)
     assert not network.client.get(job_id).state.is_terminal
     network.client.stop(job_id, "test is over")
 
@@ -117,6 +137,81 @@ def test_an_error_that_nobody_foresaw_is_logged_and_wakes_the_task(
     assert "secret" not in event["message"]
     assert caplog.records[-1].exc_info is not None
     assert ABSENT in caplog.records[-1].getMessage()
+
+
+ASKED: dict[str, Any] = {"method": "GET", "path": "/api/v1/orchestrator/jobs/j-1", "request_id": "r-77"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NotAuthorised(
+            "The server refused.",
+            hint="Give this user the right.",
+            reason="user does not have the required capability 'read:job'",
+            server_message="user does not have the required capability 'read:job'",
+            **ASKED,
+            status=403,
+        ),
+        KeyRefused("The key has run out.", hint="Make another one.", **ASKED, status=401),
+        Unreachable("No answer from the Bacalhau server: refused.", hint="Check host.", **ASKED).noted("It may run."),
+        ServerUnavailable("The server cannot answer now", hint="Try again.", **ASKED, status=503),
+        ServerUnavailable("Not now", server_message="words " * 1000, **ASKED, status=503),
+        UnexpectedAnswer("This is not Bacalhau.", **ASKED, status=200),
+        RequestRefused("The server refused the request: no.", **ASKED, status=400),
+        ConfigurationError("The connection is not defined.", hint="Define it."),
+        JobLost("j-1", ("it was last seen Running at noon", "since then it is not there")),
+        WaitTimeout("Job j-1 was not over in time.", hint="Wait for longer.", facts=["it is Running"]),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_task_can_tell_of_it_as_if_it_had_watched_itself(network: Network, error: BacalhauError) -> None:
+    with patch("airflow_provider_bacalhau.client.clients.AsyncBacalhauClient.wait", side_effect=error):
+        event = asyncio.run(first_event(watch("j-1")))
+    arrived = error_of(check_event(through_database(event)))
+    assert arrived is not None
+    assert list(diagnosis_of(arrived).lines()) == list(diagnosis_of(error).lines())
+    assert arrived.permanent == error.permanent
+    assert len(json.dumps(event)) < 4096
+
+
+def test_what_is_told_is_bounded(network: Network) -> None:
+    error = WaitTimeout("long " * 1000, hint="long " * 1000, facts=["long " * 1000] * 1000)
+    with patch("airflow_provider_bacalhau.client.clients.AsyncBacalhauClient.wait", side_effect=error):
+        event = asyncio.run(first_event(watch("j-1")))
+    assert len(event["facts"]) == 10
+    assert len(json.dumps(event)) < 8192
+
+
+def test_the_id_of_the_request_that_failed_is_in_the_log(network: Network, caplog: pytest.LogCaptureFixture) -> None:
+    error = Unreachable("No answer.", **ASKED, status=503)
+    broken = patch("airflow_provider_bacalhau.client.clients.AsyncBacalhauClient.wait", side_effect=error)
+    with patch.object(BacalhauJobTrigger, "log", LOG), broken:
+        asyncio.run(first_event(watch("j-1")))
+    assert "request r-77" in caplog.records[-1].getMessage()
+
+
+@pytest.mark.parametrize(
+    ("old", "line"),
+    [
+        ({"status": "timeout", "message": "Too late."}, "WAIT_TIMEOUT: Too late."),
+        ({"status": "lost", "message": "it is gone"}, "NODE_LOST: Job j-1 is lost: it is gone."),
+        ({"status": "failed", "message": "No.", "permanent": True, "category": "UNREACHABLE"}, "UNREACHABLE: No."),
+        ({"status": "failed", "message": "No."}, "UNKNOWN: No."),
+    ],
+)
+def test_an_event_of_an_older_release_is_understood(old: dict[str, Any], line: str) -> None:
+    event = check_event({"job_id": "j-1", **old})
+    assert set(event) == {"status", "job_id", *NOTHING_MORE}
+    error = error_of(event)
+    assert error is not None
+    assert next(diagnosis_of(error).lines()) == line
+    assert error.permanent == old.get("permanent", False)
+
+
+@pytest.mark.parametrize("status", ["over", "hopeless"])
+def test_an_event_of_an_older_release_that_tells_no_error_gives_none(status: str) -> None:
+    assert error_of(check_event({"job_id": "j-1", "status": status})) is None
 
 
 def test_an_undefined_connection_gives_an_event_that_is_final(airflow_database: None) -> None:
