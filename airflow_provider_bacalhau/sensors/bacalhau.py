@@ -12,23 +12,27 @@ from airflow.providers.common.compat.sdk import AirflowSensorTimeout, BaseSensor
 from airflow_provider_bacalhau.exceptions import translated
 from airflow_provider_bacalhau.hooks.bacalhau import DEFAULT_CONN_ID, BacalhauHook
 from airflow_provider_bacalhau.links.bacalhau import BacalhauJobLink
-from airflow_provider_bacalhau.reporting import push_job, report_outcome, told
-from airflow_provider_bacalhau.triggers.bacalhau import BacalhauJobTrigger, check_event
+from airflow_provider_bacalhau.reporting import push_job, report_outcome, reporting_failure
+from airflow_provider_bacalhau.triggers.bacalhau import BacalhauJobTrigger, check_event, error_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_bacalhau.client import BacalhauClient
+    from airflow_provider_bacalhau.client import BacalhauClient, Job
+    from airflow_provider_bacalhau.client.diagnosis import JobOutcome
+    from airflow_provider_bacalhau.client.errors import BacalhauError
 
 _GRACE = 60.0
+_LOOK_AGAIN_AFTER = 2.0
 
 
 class BacalhauJobSensor(BaseSensorOperator):
     """Waits until a job has succeeded; a job that ends otherwise fails the sensor for good, with a diagnosis.
 
     It only looks: whatever happens to the sensor, the job goes on. ``timeout``, ``poke_interval`` and ``soft_fail``
-    mean what they mean for every sensor, in both modes. Its return value is the job's id; ``job_state`` and
-    ``exit_codes`` are pushed beside it.
+    mean what they mean for every sensor, in each mode. A server that has shown the job once may be away for a while; a
+    job that it has denied for 20 s since is lost. Its return value is the job's id; ``job_state`` and ``exit_codes``
+    are pushed beside it.
 
     :param job_id: id of the job. (templated)
     :param namespace: namespace of the job, when ``job_id`` is a name and not an id. (templated)
@@ -55,33 +59,81 @@ class BacalhauJobSensor(BaseSensorOperator):
         self.bacalhau_conn_id = bacalhau_conn_id
         self.deferrable = deferrable
         self.job_url: str | None = None  # for the link
-        self._has_seen_job = False
+        self._last: Job | None = None
+        self._seen = 0.0
+        self._gone_since: float | None = None
 
     def poke(self, context: Context) -> PokeReturnValue | bool:
-        """Look at the job once; while it is not over, hand over to the triggerer where that is asked for.
+        """Look at the job; while it is not over, hand over to the triggerer where that is asked for.
 
-        The first look is the same in both modes and made by Airflow's own ``execute``, so ``soft_fail`` and its like
-        mean the same to both. A server that answered before may be away for a while.
+        The first look is the same in all modes and made by Airflow's own ``execute``, so ``soft_fail`` and its like
+        mean the same to all.
         """
-        from airflow_provider_bacalhau.client.errors import ServerUnavailable, Unreachable
+        from airflow_provider_bacalhau.client.diagnosis import JobOutcome
 
         hook = BacalhauHook(self.bacalhau_conn_id)
-        with translated(others_job=True, in_sensor=True), told(context, self), hook.get_conn() as client:
-            try:
-                job = client.get(self.job_id, namespace=self.namespace or "")
-            except (Unreachable, ServerUnavailable) as error:
-                if not self._has_seen_job:
-                    raise
-                self.log.warning("Cannot look at job %s just now, trying on: %s", self.job_id, error)
+        with translated(others_job=True, in_sensor=True), reporting_failure(context, self), hook.get_conn() as client:
+            job = self._look(context, hook, client)
+            if job is None:
                 return False
-            if not self._has_seen_job:
-                self.job_url = push_job(context, hook, job.id)
-                self._has_seen_job = True
             if job.state.is_terminal:
-                return PokeReturnValue(is_done=True, xcom_value=self._finish(context, client, job.id))
+                return PokeReturnValue(is_done=True, xcom_value=self._finish(context, JobOutcome.of(job)))
         if self.deferrable:
             self._hand_over(job.id)
         return False
+
+    def _look(self, context: Context, hook: BacalhauHook, client: BacalhauClient) -> Job | None:
+        """Look at the job, at all that is known of it once it is over; None if it was there but is not to be seen now.
+
+        :raises JobLost: when the server has denied for long enough what it showed before.
+        """
+        from airflow_provider_bacalhau.client.errors import NotFound, ServerUnavailable, Unreachable
+
+        while True:
+            try:
+                job = client.get(self.job_id, namespace=self.namespace or "")
+                if self._last is None:
+                    self.job_url = push_job(context, hook, job.id)
+                self._last, self._seen = job, time.time()
+                if job.state.is_terminal:
+                    job = client.get(job.id, executions=True, history=True)
+            except (NotFound, ServerUnavailable, Unreachable) as error:
+                if not self._was_there(context):
+                    raise
+                self.job_url = self.job_url or hook.settings.job_url(self.job_id)
+                self._missed(error)
+            else:
+                self._gone_since = None
+                return job
+            if not self.reschedule or self._gone_since is None:
+                return None
+            time.sleep(_LOOK_AGAIN_AFTER)  # the next process would not know since when it is gone
+
+    def _was_there(self, context: Context) -> bool:
+        """Whether the job was seen, by this process or an earlier one of this try."""
+        if self._last is not None:
+            return True
+        # Only a job that was seen makes a process ask for the next one, unless failures are to be passed over.
+        return self.reschedule and not self.silent_fail and _was_rescheduled(context)
+
+    def _missed(self, error: BacalhauError) -> None:
+        from airflow_provider_bacalhau.client.errors import JobLost, NotFound
+        from airflow_provider_bacalhau.client.reading import iso_of
+        from airflow_provider_bacalhau.client.waiting import LOST_AFTER
+
+        now, job_id = time.time(), self._last.id if self._last else self.job_id
+        if not isinstance(error, NotFound):
+            self._gone_since = None  # it may be starting up next
+            self.log.warning("Cannot look at job %s just now, trying on: %s", job_id, error)
+        elif self._gone_since is None:
+            self._gone_since = now
+            self.log.warning(
+                "The server does not know job %s any more; looking for it for another %.0f s.", job_id, LOST_AFTER
+            )
+        elif now - self._gone_since >= LOST_AFTER:
+            last = f"last seen {self._last.state.value} at {iso_of(self._seen)}" if self._last else "seen before"
+            since = f"since {iso_of(self._gone_since)} the server answers that there is no such job"
+            raise JobLost(job_id, (f"it was {last}", since)) from None
 
     def _hand_over(self, job_id: str) -> None:
         self.defer(
@@ -99,23 +151,51 @@ class BacalhauJobSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
         """Come back from the triggerer and judge the job."""
-        from airflow_provider_bacalhau.client.errors import JobLost, WatchFailed
-
         ended = check_event(event)
-        job_id, message = ended["job_id"], ended["message"]
+        job_id = ended["job_id"]
         if ended["status"] == "timeout":
-            raise AirflowSensorTimeout(message)
+            raise AirflowSensorTimeout(ended["message"])
         hook = BacalhauHook(self.bacalhau_conn_id)
-        with translated(others_job=True, in_sensor=True), told(context, self), hook.get_conn() as client:
+        with translated(others_job=True, in_sensor=True), reporting_failure(context, self), hook.get_conn() as client:
             self.job_url = hook.settings.job_url(job_id)
-            if ended["status"] == "lost":
-                raise JobLost(job_id, [message])
-            if ended["status"] == "failed":
-                raise WatchFailed(message, permanent=ended["permanent"], category=ended["category"])
+            if (error := error_of(ended)) is not None:
+                raise error
             push_job(context, hook, job_id)
-            return self._finish(context, client, job_id)
+            return self._finish(context, _outcome(client, job_id))
 
-    def _finish(self, context: Context, client: BacalhauClient, job_id: str) -> str:
-        report_outcome(context, client.outcome(job_id), self.log, log_output=False)
-        self.log.info("Job %s succeeded.", job_id)
-        return job_id
+    def _finish(self, context: Context, outcome: JobOutcome) -> str:
+        report_outcome(context, outcome, self.log, log_output=False)
+        self.log.info("Job %s succeeded.", outcome.job.id)
+        return outcome.job.id
+
+
+def _outcome(client: BacalhauClient, job_id: str) -> JobOutcome:
+    """How a job ended that was seen to be over, be it that the server has forgotten it since.
+
+    :raises JobLost: then.
+    """
+    from airflow_provider_bacalhau.client.errors import NotFound
+    from airflow_provider_bacalhau.client.waiting import LOST_AFTER
+
+    try:
+        return client.outcome(job_id)
+    except NotFound:
+        client.wait(job_id, deadline=time.time() + 2 * LOST_AFTER, is_known=True)
+        return client.outcome(job_id)
+
+
+def _was_rescheduled(context: Context) -> bool:
+    """Whether an earlier process of this try has asked to be started again.
+
+    Nothing that it left could tell: Airflow clears the XComs of a task whenever it starts it.
+    """
+    from airflow import __version__
+
+    if not __version__.startswith("2."):
+        return bool(context.get("task_reschedule_count"))
+    # Airflow 2 counts in its database only. Can go with 2.11.
+    from airflow.models.taskreschedule import TaskReschedule
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        return session.scalar(TaskReschedule.stmt_for_task_instance(ti=context["ti"]).limit(1)) is not None

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
+from unittest.mock import patch
 
+import airflow
 import pytest
 from airflow.providers.common.compat.sdk import (
     AirflowException,
@@ -14,13 +19,18 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
 )
 
-from airflow_provider_bacalhau.client.errors import Unreachable
+from airflow_provider_bacalhau.client.errors import JobLost, Unreachable
+from airflow_provider_bacalhau.client.retry import MAX_ATTEMPTS
+from airflow_provider_bacalhau.devnode import DevNode
+from airflow_provider_bacalhau.devnode.faults import Fault, Rule
 from airflow_provider_bacalhau.sensors.bacalhau import BacalhauJobSensor
 
 from .conftest import Connect, Network
 from .programs import exits, sleeps
-from .running import FakeTaskInstance, context_of, run_task, submitted
+from .running import LOG, FakeTaskInstance, context_of, run_task, submitted
+from .test_dags import RunDag, dag_file
 
+IS_AIRFLOW_2 = airflow.__version__.startswith("2.")
 ABSENT = "j-00000000-0000-4000-8000-000000000000"
 
 
@@ -115,17 +125,211 @@ def test_what_the_trigger_could_not_watch_counts_as_in_a_worker(
     assert isinstance(caught.value, AirflowSkipException) == (permanent and soft_fail)
 
 
+# --- What was there before ---
+
+
+def look(sensor: BacalhauJobSensor, *, rescheduled: bool = False, ti: FakeTaskInstance | None = None) -> Any:
+    """One look, as a worker makes it in the modes without a triggerer."""
+    context = {**context_of(ti or FakeTaskInstance()), "task_reschedule_count": int(rescheduled)}
+    with patch.object(BacalhauJobSensor, "log", LOG):
+        return sensor.poke(context)
+
+
+@pytest.fixture(params=["poke", "reschedule"])
+def again(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], BacalhauJobSensor]:
+    """A sensor that has seen the job: this process has, or one that has asked to be started again."""
+    monkeypatch.setattr("airflow_provider_bacalhau.sensors.bacalhau._LOOK_AGAIN_AFTER", 0.05)
+    if request.param == "reschedule":
+        monkeypatch.setattr("airflow_provider_bacalhau.sensors.bacalhau._was_rescheduled", lambda context: True)
+
+    def make(job_id: str) -> BacalhauJobSensor:
+        sensor = sense(job_id, mode=request.param)
+        if request.param == "poke":
+            assert look(sensor) is False
+        return sensor
+
+    return make
+
+
+@pytest.fixture
+def job_id(network: Network) -> Iterator[str]:
+    """A job that runs."""
+    started = submitted(network.client, sleeps(90))
+    yield started
+    network.client.stop(started, "test is over")
+
+
+@pytest.fixture
+def forget(devnode: DevNode) -> Iterator[Callable[..., Rule]]:
+    """Makes the node deny a job: after so many looks at it, for so many of them."""
+    rules = []
+
+    def start(job_id: str, *, after: int = 0, times: int | None = None) -> Rule:
+        fault = Fault("forgotten", path=f"*/orchestrator/jobs/{job_id}*", after=after, times=times, jobs=job_id)
+        rules.append(devnode.faults.add(fault))
+        return rules[-1]
+
+    yield start
+    for rule in rules:
+        devnode.faults.remove(rule)
+
+
+def shorten_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("waiting", "watching"):
+        monkeypatch.setattr(f"airflow_provider_bacalhau.client.{module}.LOST_AFTER", 0.5)
+
+
+def block(caplog: pytest.LogCaptureFixture) -> str:
+    """What a task's log ends with, without times of day."""
+    return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", caplog.records[-1].getMessage())
+
+
 def test_a_server_that_goes_away_later_is_waited_for(
-    network: Network, connect: Connect, unused_port: int, impatient: None
+    network: Network,
+    job_id: str,
+    again: Callable[[str], BacalhauJobSensor],
+    connect: Connect,
+    unused_port: int,
+    impatient: None,
+) -> None:
+    sensor = again(job_id)
+    connect("127.0.0.1", port=unused_port)
+    assert look(sensor) is False
+    connect(network.url)
+    network.client.stop(job_id, "lunch")
+    with pytest.raises(AirflowFailException, match="lunch"):
+        look(sensor)
+
+
+def test_a_job_that_is_denied_for_a_moment_is_waited_for(
+    job_id: str, again: Callable[[str], BacalhauJobSensor], forget: Callable[..., Rule]
+) -> None:
+    sensor = again(job_id)
+    rule = forget(job_id, times=2)
+    while rule.hits < 2:
+        assert look(sensor) is False
+    assert look(sensor) is False
+    assert sensor._gone_since is None
+
+
+@pytest.mark.parametrize("mode", ["poke", "reschedule", "triggerer"])
+def test_a_job_that_is_denied_for_long_is_lost_in_every_mode(
+    network: Network,
+    job_id: str,
+    forget: Callable[..., Rule],
+    mode: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shorten_grace(monkeypatch)
+    monkeypatch.setattr("airflow_provider_bacalhau.sensors.bacalhau._LOOK_AGAIN_AFTER", 0.05)
+    # The triggerer has seen it once itself.
+    rule = forget(job_id, after={"poke": 1, "reschedule": 1, "triggerer": 2}[mode])
+    ti = FakeTaskInstance()
+    begun = time.monotonic()
+    if mode == "reschedule":
+        monkeypatch.setattr("airflow_provider_bacalhau.sensors.bacalhau._was_rescheduled", lambda context: True)
+        look(sense(job_id, mode=mode))
+        with pytest.raises(JobLost) as caught:
+            look(sense(job_id, mode=mode), ti=ti)
+        error: BaseException | None = caught.value
+    else:
+        error = run_task(sense(job_id, deferrable=mode == "triggerer"), ti).error
+    assert isinstance(error, JobLost)
+    assert time.monotonic() - begun >= 0.5
+    assert rule.hits > 1
+    assert ti.xcoms["failure_category"] == "NODE_LOST"
+    before = "seen before" if mode == "reschedule" else "last seen Running at TIME"
+    denied = "since TIME the server answers that there is no such job"
+    assert block(caplog).splitlines() == [
+        f"NODE_LOST: Job {job_id} is lost: it was {before}; {denied}.",
+        f"  it was {before}",
+        f"  {denied}",
+        f"What to do: {error.hint}",
+        f"Job: {network.url}/api/v1/orchestrator/jobs/{job_id}",
+    ]
+
+
+def test_a_server_that_goes_away_while_it_denies_the_job_gets_the_whole_time_again(
+    network: Network, job_id: str, forget: Callable[..., Rule], connect: Connect, unused_port: int, impatient: None
+) -> None:
+    sensor = sense(job_id)
+    look(sensor)
+    forget(job_id)
+    look(sensor)
+    assert sensor._gone_since is not None
+    connect("127.0.0.1", port=unused_port)
+    look(sensor)
+    assert sensor._gone_since is None
+
+
+def test_a_job_that_is_lost_after_it_was_over_is_told_so(
+    network: Network, forget: Callable[..., Rule], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the trigger's event and the worker that hears of it may lie minutes."""
+    shorten_grace(monkeypatch)
+    job_id = submitted(network.client, exits(0))
+    network.state(job_id)
+    forget(job_id)
+    with pytest.raises(JobLost, match="there is no such job"):
+        sense(job_id, deferrable=True).execute_complete(
+            context_of(FakeTaskInstance()), {"status": "over", "job_id": job_id}
+        )
+
+
+def test_what_passes_over_failures_has_seen_nothing(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_bacalhau.sensors.bacalhau._was_rescheduled", lambda context: True)
+    with pytest.raises(AirflowFailException):
+        look(sense(ABSENT, mode="reschedule", silent_fail=True))
+
+
+@pytest.mark.skipif(IS_AIRFLOW_2, reason="Airflow 2 counts in its database")
+@pytest.mark.parametrize("rescheduled", [False, True])
+def test_airflow_3_tells_a_task_whether_it_was_rescheduled(
+    connect: Connect, unused_port: int, impatient: None, rescheduled: bool
+) -> None:
+    connect("127.0.0.1", port=unused_port)
+    sensor = sense(ABSENT, mode="reschedule")
+    if rescheduled:
+        assert look(sensor, rescheduled=True) is False
+    else:
+        with pytest.raises(Unreachable):
+            look(sensor)
+
+
+def test_a_whole_airflow_waits_through_an_outage_in_the_mode_reschedule(
+    network: Network, job_id: str, devnode: DevNode, run_dag: RunDag, impatient: None
+) -> None:
+    rule = devnode.faults.add(Fault("refuse", path=f"*/orchestrator/jobs/{job_id}", after=1, times=MAX_ATTEMPTS))
+
+    def end_the_job() -> None:
+        deadline = time.monotonic() + 60
+        while rule.hits < MAX_ATTEMPTS and time.monotonic() < deadline:
+            time.sleep(0.05)
+        network.client.stop(job_id, "lunch")
+
+    ending = threading.Thread(target=end_the_job)
+    ending.start()
+    sensor = f"BacalhauJobSensor(task_id='sense', job_id={job_id!r}, mode='reschedule', poke_interval=0.5)"
+    tasks = run_dag(dag_file("outage", f"        {sensor}\n"))
+    ending.join()
+    assert rule.hits == MAX_ATTEMPTS
+    assert tasks["sense"].xcoms["failure_category"] == "STOPPED_BY_OTHERS"
+
+
+def test_a_server_that_goes_away_just_as_the_job_is_seen_to_be_over_is_waited_for(
+    network: Network, devnode: DevNode, impatient: None
 ) -> None:
     job_id = submitted(network.client, exits(0))
     network.state(job_id)
-    sensor = sense(job_id)
-    sensor._has_seen_job = True
-    connect("127.0.0.1", port=unused_port)
-    assert sensor.poke(context_of(FakeTaskInstance())) is False
-    connect(network.url)
-    assert sensor.poke(context_of(FakeTaskInstance()))
+    devnode.faults.add(Fault("refuse", path=f"*/orchestrator/jobs/{job_id}", after=1, times=MAX_ATTEMPTS))
+    sensor, ti = sense(job_id), FakeTaskInstance()
+    assert look(sensor, ti=ti) is False
+    assert ti.xcoms["bacalhau_job_id"] == job_id
+    assert look(sensor, ti=ti).xcom_value == job_id
+
+
+# --- Its end ---
 
 
 @pytest.mark.parametrize(("soft_fail", "expected"), [(False, AirflowSensorTimeout), (True, AirflowSkipException)])
