@@ -77,7 +77,7 @@ _CAUSES: tuple[Cause, ...] = (
     # A node looks at the inputs to reckon the job's size, so a missing one comes with these words.
     _cause(
         FailureCategory.INPUT_UNAVAILABLE,
-        r"calculating resource usage of job|S3InputSource",
+        r"calculating resource usage of job|getting job disk space requirements|S3InputSource",
         "Check that the input is there, and that the compute nodes can read it.",
     ),
     _cause(

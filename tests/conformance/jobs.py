@@ -47,7 +47,21 @@ class Unchecked:
         self.namespace = wire.get("Namespace", "")
 
     def to_wire(self, *, module_sources: bool = False) -> Mapping[str, Any]:
-        return self.wire
+        return _with_module_in_engine(self.wire) if module_sources else self.wire
+
+
+def _with_module_in_engine(wire: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The job with its module where servers up to v1.6 look for it; one without such an input is left as it is."""
+    task = next(iter(wire.get("Tasks") or ()), {})
+    params = task.get("Engine", {}).get("Params", {})
+    inputs = task.get("InputSources") or []
+    modules = [source for source in inputs if source.get("Target") == params.get("EntryModule")]
+    if not modules:
+        return wire
+    others = [source for source in inputs if source not in modules]
+    renamed = {"EntryPoint" if key == "Entrypoint" else key: value for key, value in params.items()}
+    moved = changed(wire, "Tasks", 0, "Engine", "Params", to={**renamed, "EntryModule": modules[0]})
+    return changed(moved, "Tasks", 0, "InputSources", to=others)
 
 
 def unique(readable: str) -> str:

@@ -26,6 +26,7 @@ class NodeUnderTest:
     :param queue_backoff: seconds between two looks at a queued job.
     :param default_publisher: what batch jobs that name no publisher get; empty for none.
     :param local_folder: a folder here whose folders jobs may read in place; empty for none.
+    :param queues: whether a job may wait for a node (from v1.3.2 on).
     """
 
     url: str
@@ -34,6 +35,7 @@ class NodeUnderTest:
     queue_backoff: float
     default_publisher: str
     local_folder: str = ""
+    queues: bool = True
 
     @classmethod
     def ask(cls, url: str, gateway: str = "") -> NodeUnderTest:
@@ -47,7 +49,16 @@ class NodeUnderTest:
         )
         answer = requests.get(f"{url}/api/v1/agent/config", timeout=10)
         config = answer.json()["config"] if answer.ok else {}
-        return cls(url, gateway, ready, _queue_backoff(config), _default_publisher(config), _local_folder(config))
+        version = requests.get(f"{url}/api/v1/agent/version", timeout=10).json()["GitVersion"]
+        return cls(
+            url,
+            gateway,
+            ready,
+            _queue_backoff(config),
+            _default_publisher(config),
+            _local_folder(config),
+            queues=not re.match(r"v1\.([12]\.|3\.[01]\b)", version),
+        )
 
     def why_not(
         self,
@@ -61,6 +72,7 @@ class NodeUnderTest:
         same_machine: bool = False,
         no_default_publisher: bool = False,
         local_folder: bool = False,
+        queue: bool = False,
     ) -> str:
         """Why a test with these needs cannot be run here; empty when it can."""
         if engine and engine not in self.offers("ExecutionEngines"):
@@ -73,6 +85,8 @@ class NodeUnderTest:
             return f"it takes {compute_nodes} compute nodes, and there are {len(self.nodes)}"
         if queue_backoff is not None and self.queue_backoff > queue_backoff:
             return f"queued jobs are looked at every {self.queue_backoff:g} s only; it takes {queue_backoff:g} or less"
+        if queue and not self.queues:
+            return "here a job that finds no node fails at once"
         if gateway and not self.gateway:
             return "there is no IPFS gateway (BACALHAU_TEST_IPFS_GATEWAY)"
         if same_machine and urlsplit(self.url).hostname != "127.0.0.1":

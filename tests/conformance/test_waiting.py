@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bacalhau.client.diagnosis import FailureCategory
-from airflow_provider_bacalhau.client.errors import JobHopeless, WaitTimeout
+from airflow_provider_bacalhau.client.diagnosis import FailureCategory, JobOutcome
+from airflow_provider_bacalhau.client.errors import JobHopeless, RequestRefused, WaitTimeout
 from airflow_provider_bacalhau.client.facts import StopOutcome
 from airflow_provider_bacalhau.client.states import JobState
 
@@ -28,6 +28,7 @@ def hopeless(jobs: Submitter, job_id: str) -> JobHopeless:
     return caught.value
 
 
+@pytest.mark.needs(queue=True)
 @pytest.mark.parametrize("module", [programs.BROKEN, programs.traps()], ids=["broken", "trap"])
 def test_a_job_that_failed_on_every_node_is_not_waited_for_though_it_may_queue(
     jobs: Submitter, module: bytes, node: NodeUnderTest
@@ -43,11 +44,18 @@ def test_a_job_that_failed_on_every_node_is_not_waited_for_though_it_may_queue(
     assert jobs.client.stop(job_id, "hopeless") is StopOutcome.STOPPED
 
 
-@pytest.mark.needs(source="inline")
+@pytest.mark.needs(source="inline", queue=True)
 def test_nor_is_one_whose_input_no_node_can_read(jobs: Submitter) -> None:
     spec = exiting(0, queue_timeout=LONG, inputs=[inline(b"x", "/inputs/a")])
     url = ("Tasks", 0, "InputSources", 1, "Source", "Params", "URL")
-    job_id = jobs.submit(changed(spec, *url, to="not a data URL"), unchecked=True)
+    refused, job_id = "", ""
+    try:
+        job_id = jobs.submit(changed(spec, *url, to="not a data URL"), unchecked=True)
+    except RequestRefused as error:
+        refused = error.server_message
+    if refused:  # v1.3.2 reads it before it takes the job, so there is none to wait for
+        assert "missing data prefix" in refused
+        return
     diagnosis = hopeless(jobs, job_id).outcome.diagnosis
     assert diagnosis is not None
     assert diagnosis.category is FailureCategory.INPUT_UNAVAILABLE
@@ -75,6 +83,7 @@ def waits_on(jobs: Submitter, spec: dict[str, Any]) -> None:
         jobs.client.wait(jobs.submit(spec), poll_interval=0.2, deadline=time.time() + 2, fail_fast=True)
 
 
+@pytest.mark.needs(queue=True)
 def test_a_job_that_no_node_has_room_for_is_waited_for(jobs: Submitter) -> None:
     waits_on(jobs, exiting(0, queue_timeout=LONG, resources={"CPU": "10000"}))
 
@@ -83,6 +92,7 @@ def test_a_job_that_runs_is_waited_for(jobs: Submitter) -> None:
     waits_on(jobs, busy(30, queue_timeout=LONG))
 
 
+@pytest.mark.needs(queue=True)
 def test_a_job_whose_several_executions_have_to_wait_for_nodes_is_waited_for(
     jobs: Submitter, node: NodeUnderTest
 ) -> None:
@@ -110,6 +120,6 @@ def test_success_policies_of_a_job_that_found_too_few_nodes(jobs: Submitter, nod
     assert outcome.counts["wanted"] == there + 2
     done = outcome.counts["succeeded"]
     assert done >= there
-    assert outcome.under("any").diagnosis is None
-    assert outcome.under(done).diagnosis is None
-    assert outcome.under(done + 1).diagnosis is not None
+    assert JobOutcome.of(outcome.job, "any").diagnosis is None
+    assert JobOutcome.of(outcome.job, done).diagnosis is None
+    assert JobOutcome.of(outcome.job, done + 1).diagnosis is not None

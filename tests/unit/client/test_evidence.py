@@ -131,6 +131,12 @@ def test_causes_on_old_orchestrators(version: str, label: str, category: Failure
     assert not found.category.is_retried
 
 
+def test_an_input_that_v1_1_cannot_read_is_what_failed() -> None:
+    said = "error calculating resource requirements for job: error getting job disk space requirements: missing data prefix"
+    failed = [Execution("e-1", "j-1", "n-1", ExecutionState.FAILED, said)]
+    assert diagnose(make(JobState.FAILED, message=said), failed).category is C.INPUT_UNAVAILABLE
+
+
 @pytest.mark.parametrize("version", requester.VERSIONS)
 def test_causes_on_the_requester_api(version: str) -> None:
     found = JobOutcome.of(read_by_requester(version, "bad module")).diagnosis
