@@ -132,7 +132,8 @@ def test_causes_on_old_orchestrators(version: str, label: str, category: Failure
 
 
 def test_an_input_that_v1_1_cannot_read_is_what_failed() -> None:
-    said = "error calculating resource requirements for job: error getting job disk space requirements: missing data prefix"
+    told = "error calculating resource requirements for job"
+    said = f"{told}: error getting job disk space requirements: missing data prefix"
     failed = [Execution("e-1", "j-1", "n-1", ExecutionState.FAILED, said)]
     assert diagnose(make(JobState.FAILED, message=said), failed).category is C.INPUT_UNAVAILABLE
 
