@@ -8,10 +8,9 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .stage import TIMEOUT, Look, Stage
+from tests.support.reliability import BY_CHANCE, BY_USERS, Case
 
-BY_USERS = "What users do"
-BY_CHANCE = "What dies"
+from .stage import TIMEOUT, Look, Stage
 
 STOP_BOUND = 15.0
 """Seconds within which a job is stopped when a user ends its task. A worker notices at its next heartbeat (up to five
@@ -53,6 +52,11 @@ class Situation:
         """Short enough for a label's value."""
         words = re.sub("[^a-z0-9]+", "-", self.name.lower())
         return f"{words[:50].strip('-')}-{zlib.crc32(self.name.encode()):08x}"
+
+    @property
+    def case(self) -> Case:
+        """What must come of it."""
+        return Case(self.group, self.name, self.after.jobs, self.after.live, self.state)
 
 
 @dataclass(frozen=True)

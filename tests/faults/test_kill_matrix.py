@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 import airflow
 import pytest
 
-from tests.support.reliability import record
+from tests.support.reliability import Case, record
 
 from .situations import SITUATIONS, STOP_BOUND, Outcome, Situation, play
 from .stage import AT_ONCE, Stage, Theatre
@@ -57,12 +57,5 @@ def test_a_task_has_one_job_and_nothing_is_left_running(situation: Situation, pl
     if outcome.seconds is not None:
         within = STOP_BOUND
         assert outcome.seconds < within, stage.evidence()
-    record(
-        situation.name,
-        group=situation.group,
-        jobs=outcome.after.jobs,
-        live=outcome.after.live,
-        state=outcome.state,
-        seconds=outcome.seconds,
-        within=within,
-    )
+    found = Case(situation.group, situation.name, outcome.after.jobs, outcome.after.live, outcome.state)
+    record(found, seconds=outcome.seconds, within=within)

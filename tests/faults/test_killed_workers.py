@@ -15,21 +15,30 @@ from airflow_provider_bacalhau.client.identity import load_identity
 from airflow_provider_bacalhau.devnode import DevNode, Fault
 from airflow_provider_bacalhau.devnode.faults import Rule
 from tests.airflow.programs import exits, sleeps
-from tests.support.reliability import record
+from tests.support.reliability import WORKER_DIES, WORKER_ENDS, Case, record
 from tests.support.server import until
-from tests.support.workers import FAILED, KILLED, SUCCESS, Mark, Task, Worker, Workers
+from tests.support.workers import KILLED, SUCCESS, Ended, Mark, Task, Worker, Workers
 
-GROUP = "A worker's process dies"
-KILLED_BY_USERS = "A worker's process is told to end"
-SERVERS = (("v1.9.3", "orchestrator"), ("v1.7.0", "orchestrator"), ("v1.3.2", "orchestrator"), ("v1.3.2", "requester"))
-DEATHS = [mark for mark in Mark if mark is not Mark.LOGGING]
+from .deaths import (
+    CASES,
+    DEATHS,
+    IN_EVERY_TRY,
+    MOMENTS,
+    SERVERS,
+    WHILE_LOGGING,
+    WHILE_WAITING,
+    WHILE_WAITING_AGAIN,
+    Moment,
+    Server,
+    killed_at,
+)
 
 
 @dataclass(frozen=True)
 class Stage:
     """A network of one kind, and workers that submit to it."""
 
-    name: str
+    server: Server
     node: DevNode
     client: BacalhauClient
     workers: Workers
@@ -49,18 +58,29 @@ class Stage:
     def live(self, task: Task) -> list[Job]:
         return [job for job in self.jobs(task) if not job.state.is_terminal]
 
+    def judge(
+        self, task: Task, group: str, situation: str, state: str, *, took: float | None = None, within: float = 0.0
+    ) -> None:
+        """Look what there is of a task's jobs, and keep it when it is as it must be."""
+        found = Case(group, situation, len(self.jobs(task)), len(self.live(task)), state, str(self.server))
+        assert found in CASES, found
+        if took is not None:
+            assert took < within
+        record(found, seconds=took, within=None if took is None else within)
+
     def spoil(self, kind: str, *, times: int = 1, seconds: float = 0.0) -> Rule:
         """Spoil the next submissions."""
         return self.node.faults.add(Fault(kind, path=self.submission, method="POST", times=times, seconds=seconds))
 
 
-@pytest.fixture(scope="module", params=SERVERS, ids="-".join)
+@pytest.fixture(scope="module", params=SERVERS, ids=str)
 def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    version, api = request.param
+    server: Server = request.param
+    api = server.api
     folder: Path = tmp_path_factory.mktemp("workers")
     load_identity(folder=folder)  # makes the key that all workers have in common
     key = folder / "user_id.pem"
-    with DevNode(emulate=version) as node:
+    with DevNode(emulate=server.version) as node:
         connection = {
             "conn_type": "bacalhau",
             "host": node.api,
@@ -70,7 +90,7 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         submission = "*/orchestrator/jobs" if api == "orchestrator" else "*/submit"
         settings = ClientSettings(node.api, api=api, key_file=str(key))
         with BacalhauClient(settings) as client, Workers(folder / "attempts", environment) as workers:
-            yield Stage(f"Bacalhau {version}, {api} API", node, client, workers, submission)
+            yield Stage(server, node, client, workers, submission)
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +114,7 @@ def test_a_retry_finds_the_job_of_the_worker_that_was_killed(stage: Stage, mark:
         ended = worker.wait()
         assert ended.state == SUCCESS, ended.log
         assert [job.id for job in stage.jobs(task)] == [ended.value] == (left[task] or [ended.value])
-    record(f"SIGKILL {mark}, then retried: {stage.name}", group=GROUP, jobs=1, live=0, state=SUCCESS)
+        stage.judge(task, WORKER_DIES, killed_at(mark), ended.state)
 
 
 def test_a_worker_killed_in_every_try_still_has_one_job(stage: Stage) -> None:
@@ -103,71 +123,46 @@ def test_a_worker_killed_in_every_try_still_has_one_job(stage: Stage) -> None:
         assert stage.workers.start(task, number, dies_at=mark).wait().state == KILLED
     ended = stage.workers.start(task, 4).wait()
     assert ended.state == SUCCESS, ended.log
-    assert len(stage.jobs(task)) == 1
-    record(f"SIGKILL in three tries, then retried: {stage.name}", group=GROUP, jobs=1, live=0, state=SUCCESS)
+    stage.judge(task, WORKER_DIES, IN_EVERY_TRY, ended.state)
 
 
-@pytest.mark.parametrize(
-    ("kind", "seconds", "state"),
-    [("delay", 1, FAILED), ("delay", 3, FAILED), ("delay_answer", 1, FAILED), ("delay_answer", 8, KILLED)],
-)
-def test_a_worker_that_is_told_to_end_while_it_submits_leaves_nothing_running(
-    stage: Stage, kind: str, seconds: int, state: str
-) -> None:
-    task = stage.task(f"ended-{kind}-{seconds}", 60)
-    rule = stage.spoil(kind, seconds=seconds)
+@pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: moment.situation)
+def test_a_worker_that_is_told_to_end_while_it_submits_leaves_nothing_running(stage: Stage, moment: Moment) -> None:
+    task = stage.task(f"ended-{moment.kind}-{moment.seconds}", 60)
+    rule = stage.spoil(moment.kind, seconds=moment.seconds)
     worker = stage.workers.start(task, 1)
     until(lambda: rule.hits == 1, 30)
-    took = ends_within(worker, state, 6)
-    assert [job.state for job in stage.jobs(task)] == ["Stopped"]
-    moment = "before the server has the job" if kind == "delay" else "before the server's answer"
-    record(
-        f"SIGTERM {seconds} s {moment}: {stage.name}",
-        group=KILLED_BY_USERS,
-        jobs=1,
-        live=0,
-        state=FAILED,
-        seconds=took,
-        within=6,
-    )
+    ended, took = stop(worker)
+    assert [job.state for job in stage.jobs(task)] == ["Stopped"], ended.log
+    stage.judge(task, WORKER_ENDS, moment.situation, ended.state, took=took, within=6)
 
 
 def test_a_worker_that_is_told_to_end_stops_its_job_and_the_retry_has_another(stage: Stage) -> None:
     task = stage.task("ended-waiting", 60)
-    worker = stage.workers.start(task, 1)
-    until(lambda: "is Running" in worker.log, 30)
-    took = ends_within(worker, FAILED, 5)
-    assert not stage.live(task)
-    retried = stage.workers.start(task, 2)
-    until(lambda: "is Running" in retried.log, 30)
-    ends_within(retried, FAILED, 5)
-    jobs = stage.jobs(task)
-    assert [job.state for job in jobs] == ["Stopped", "Stopped"]
-    record(
-        f"SIGTERM while it waits: {stage.name}",
-        group=KILLED_BY_USERS,
-        jobs=1,
-        live=0,
-        state=FAILED,
-        seconds=took,
-        within=5,
-    )
+    for number, situation in enumerate((WHILE_WAITING, WHILE_WAITING_AGAIN), start=1):
+        worker = stage.workers.start(task, number)
+        wait_until_it_waits(worker)
+        ended, took = stop(worker)
+        assert [job.state for job in stage.jobs(task)] == ["Stopped"] * number, ended.log
+        stage.judge(task, WORKER_ENDS, situation, ended.state, took=took, within=5)
 
 
 def test_a_worker_that_is_told_to_end_in_the_middle_of_a_line_to_its_log_stops_its_job_first(stage: Stage) -> None:
     task = stage.task("ended-logging", 60)
     worker = stage.workers.start(task, 1, dies_at=Mark.LOGGING)
-    until(lambda: bool(stage.jobs(task)), 30)
-    until(lambda: not stage.live(task), 4)
-    worker.kill()  # its log's lock, that is held, keeps it from coming to an end
-    assert worker.wait().state == KILLED
-
-
-def ends_within(worker: Worker, state: str, bound: float) -> float:
-    """End an attempt as Airflow does; seconds that it took."""
+    until(lambda: "submitted" in worker.log, 30)
     began = time.monotonic()
-    ended = worker.stop()
+    until(lambda: not stage.live(task), 4)
     took = time.monotonic() - began
-    assert ended.state == state, ended.log
-    assert took < bound, ended.log
-    return took
+    worker.kill()  # its log's lock, that is held, keeps it from coming to an end
+    stage.judge(task, WORKER_ENDS, WHILE_LOGGING, worker.wait().state, took=took, within=5)
+
+
+def wait_until_it_waits(worker: Worker) -> None:
+    until(lambda: "is Running" in worker.log, 30)
+
+
+def stop(worker: Worker) -> tuple[Ended, float]:
+    """End an attempt as Airflow does; what came of it, and the seconds that it took."""
+    began = time.monotonic()
+    return worker.stop(), time.monotonic() - began

@@ -28,7 +28,9 @@ from tests.support.workers import Workers
 ATTEMPTS = 500
 SECONDS = 480.0
 SEED = "BACALHAU_SOAK_SEED"
-"""Environment variable: the seed, to have a run's faults and kills once more."""
+"""Environment variable: the seed from which faults and kills are drawn; ``random`` for one that is drawn itself."""
+
+USUAL_SEED = 500
 
 SUBMIT, LOOK, STOP = ("POST", "*/orchestrator/jobs"), ("GET", "*/orchestrator/jobs*"), ("DELETE", "*")
 # What may happen to an answer, and how often: a fault, its request, whether the work may have been done before.
@@ -125,7 +127,8 @@ def node(tmp_path: Path) -> Iterator[Node]:
 
 @pytest.fixture
 def seed() -> int:
-    return int(os.environ.get(SEED) or random.SystemRandom().randrange(10**9))
+    given = os.environ.get(SEED) or str(USUAL_SEED)
+    return random.SystemRandom().randrange(10**9) if given == "random" else int(given)
 
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(SECONDS + 60)]

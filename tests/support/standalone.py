@@ -1,8 +1,12 @@
-"""A whole Airflow 3 for one test module: ``airflow standalone``, its REST API, and triggerers that can be killed."""
+"""A whole Airflow 3 for one test module: ``airflow standalone``, its REST API, and triggerers that can be killed.
+
+One at a time: it keeps two cores busy, and two of them would wait for each other longer than the tests wait for them.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import json
 import os
@@ -22,8 +26,11 @@ from typing import Any, Self, TypeVar
 import psutil
 import requests
 
-START = 200.0
-"""Seconds that a start may take; 16 on an idle machine with two cores."""
+TURN = 900.0
+"""Seconds until tests that run at the same time, in other processes, should be done with theirs."""
+
+START = TURN + 200.0
+"""Seconds that a start may take: 16 on an idle machine with two cores, when nobody else has one."""
 
 _PAUSE = 0.5
 _T = TypeVar("_T")
@@ -105,8 +112,10 @@ class Standalone:
         self._environment = {**_environment(home, dags, self._port, log_ports, parallelism), **settings}
         self._started: list[subprocess.Popen[bytes]] = []
         self._writing = threading.Lock()
+        self._turn = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
+        fcntl.flock(self._turn.enter_context(Path(__file__).open("rb")), fcntl.LOCK_EX)
         self._start("standalone")
         return self
 
@@ -121,6 +130,7 @@ class Standalone:
             for process in self._started:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(5)
+        self._turn.close()
 
     def _start(self, *command: str) -> subprocess.Popen[bytes]:
         with (self.home / f"{command[0]}.log").open("ab") as log:
@@ -144,7 +154,7 @@ class Standalone:
                 self._get(f"/dags/{dag_id}")["dag_id"] == dag_id for dag_id in dag_ids
             )
 
-        self.wait_for(is_ready, "Airflow to be ready", START)
+        self.wait_for(is_ready, "Airflow to be ready", START - TURN)
 
     # triggerers
 

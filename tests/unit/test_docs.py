@@ -5,12 +5,25 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import pytest
 
-from tests.faults.situations import BY_CHANCE, BY_USERS, SITUATIONS
-from tests.support.reliability import Row, merged, read_rows
+from tests.faults import deaths, spoilings
+from tests.faults.situations import SITUATIONS
+from tests.support.reliability import (
+    BY_CHANCE,
+    BY_USERS,
+    GROUPS,
+    SPOILED,
+    WORKER_DIES,
+    WORKER_ENDS,
+    Case,
+    Row,
+    merged,
+    read_rows,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,20 +48,35 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_every_situation_of_the_kill_matrix_was_measured_as_the_tests_demand_it() -> None:
-    measured = [
-        (row.group, row.situation, row.jobs, row.live, row.state)
-        for row in read_rows()
-        if row.group in {BY_USERS, BY_CHANCE}
-    ]
-    demanded = [(one.group, one.name, one.after.jobs, one.after.live, one.state) for one in SITUATIONS]
-    assert sorted(measured) == sorted(demanded), "run `make reliability`"
+@pytest.mark.parametrize(
+    ("group", "demanded"),
+    [
+        *((group, {one.case for one in SITUATIONS if one.group == group}) for group in (BY_USERS, BY_CHANCE)),
+        *((group, {case for case in deaths.CASES if case.group == group}) for group in (WORKER_DIES, WORKER_ENDS)),
+        (SPOILED, spoilings.CASES),
+    ],
+)
+def test_every_case_was_measured_as_the_tests_demand_it(group: str, demanded: AbstractSet[Case]) -> None:
+    measured = {row.case for row in read_rows() if row.case.group == group}
+    assert measured == demanded, "run `make reliability`"
+
+
+def test_what_was_measured_belongs_to_a_test() -> None:
+    assert {row.case.group for row in read_rows()} == set(GROUPS)
 
 
 def test_what_is_measured_again_replaces_what_its_group_and_airflow_had() -> None:
     def row(group: str, airflow: str, situation: str) -> Row:
-        return Row(group, situation, airflow, jobs=1, live=0, state="success")
+        return Row(Case(group, situation, jobs=1, live=0, state="success"), airflow)
 
-    old = [row("a", "3.3.2", "gone"), row("a", "2.11.0", "other Airflow"), row("b", "3.3.2", "other group")]
-    new = [row("a", "3.3.2", "second"), row("a", "3.3.2", "first")]
-    assert [one.situation for one in merged(old, new)] == ["other Airflow", "second", "first", "other group"]
+    users, dies = GROUPS[:2]
+    old = [row(users, "3.3.2", "gone"), row(users, "2.11.0", "other Airflow"), row(dies, "3.3.2", "other group")]
+    new = [row(users, "3.3.2", "second"), row(users, "3.3.2", "first")]
+    situations = [one.case.situation for one in merged(old, new)]
+    assert situations == ["other Airflow", "second", "first", "other group"]
+
+
+def test_of_what_is_measured_twice_the_slowest_stays() -> None:
+    case = Case(BY_USERS, "killed", jobs=1, live=0, state="failed")
+    rows = [Row(case, "3.3.2", seconds, within=5.0) for seconds in (1.0, 3.0, 2.0)]
+    assert merged([], rows) == [rows[1]]
