@@ -87,7 +87,7 @@ class BacalhauJobSensor(BaseSensorOperator):
 
         :raises JobLost: when the server has denied for long enough what it showed before.
         """
-        from airflow_provider_bacalhau.client.errors import NotFound, ServerUnavailable, Unreachable
+        from airflow_provider_bacalhau.client.errors import NotFound, ServerUnavailable, UnexpectedAnswer, Unreachable
 
         while True:
             try:
@@ -97,7 +97,7 @@ class BacalhauJobSensor(BaseSensorOperator):
                 self._last, self._seen = job, time.time()
                 if job.state.is_terminal:
                     job = client.get(job.id, executions=True, history=True)
-            except (NotFound, ServerUnavailable, Unreachable) as error:
+            except (NotFound, ServerUnavailable, UnexpectedAnswer, Unreachable) as error:
                 if not self._was_there(context):
                     raise
                 self.job_url = self.job_url or hook.settings.job_url(self.job_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import threading
@@ -32,6 +33,7 @@ from .test_dags import RunDag, dag_file
 
 IS_AIRFLOW_2 = airflow.__version__.startswith("2.")
 ABSENT = "j-00000000-0000-4000-8000-000000000000"
+REFUSAL = "user does not have the required capability 'read:job'"
 
 
 def sense(job_id: str, **arguments: Any) -> BacalhauJobSensor:
@@ -199,6 +201,39 @@ def test_a_server_that_goes_away_later_is_waited_for(
     network.client.stop(job_id, "lunch")
     with pytest.raises(AirflowFailException, match="lunch"):
         look(sensor)
+
+
+def test_a_page_in_the_place_of_the_server_is_an_outage(
+    job_id: str, again: Callable[[str], BacalhauJobSensor], devnode: DevNode
+) -> None:
+    sensor = again(job_id)
+    rule = devnode.faults.add(Fault("login_page", path=f"*/orchestrator/jobs/{job_id}", times=1))
+    assert look(sensor) is False
+    assert rule.hits == 1
+
+
+def test_rights_that_are_taken_away_meanwhile_are_told_of_alike_in_both_modes(
+    serve: Callable[..., str], connect: Connect, caplog: pytest.LogCaptureFixture, deferrable: bool
+) -> None:
+    looks = []
+
+    def answer(path: str) -> tuple[int, bytes]:
+        if path.endswith("/version"):
+            return 200, b'{"GitVersion": "v1.9.3"}'
+        looks.append(path)
+        if len(looks) == 1:
+            return 200, json.dumps({"Job": {"ID": ABSENT, "State": {"StateType": "Running"}}}).encode()
+        return 403, json.dumps({"Message": REFUSAL}).encode()
+
+    url = serve(answer)
+    connect(url)
+    ran = run_task(sense(ABSENT, deferrable=deferrable))
+    assert isinstance(ran.error, AirflowFailException)
+    summary, *facts, remedy, link = block(caplog).splitlines()
+    assert summary == f"NOT_AUTHORISED: The server wants credentials, and none are set: {REFUSAL}"
+    assert facts == [f"  GET /api/v1/orchestrator/jobs/{ABSENT}: HTTP 403", "  missing right: read:job"]
+    assert remedy.startswith("What to do: Fill in login and password of the connection")
+    assert link == f"Job: {url}/api/v1/orchestrator/jobs/{ABSENT}"
 
 
 def test_a_job_that_is_denied_for_a_moment_is_waited_for(
