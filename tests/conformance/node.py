@@ -27,6 +27,8 @@ class NodeUnderTest:
     :param default_publisher: what batch jobs that name no publisher get; empty for none.
     :param local_folder: a folder here whose folders jobs may read in place; empty for none.
     :param queues: whether a job may wait for a node (from v1.3.2 on).
+    :param is_modern: whether a job that waits says so, and a WebAssembly program that takes too long is ended (from
+        v1.4.0 on).
     """
 
     url: str
@@ -36,6 +38,7 @@ class NodeUnderTest:
     default_publisher: str
     local_folder: str = ""
     queues: bool = True
+    is_modern: bool = True
 
     @classmethod
     def ask(cls, url: str, gateway: str = "") -> NodeUnderTest:
@@ -58,6 +61,7 @@ class NodeUnderTest:
             _default_publisher(config),
             _local_folder(config),
             queues=not re.match(r"v1\.([12]\.|3\.[01]\b)", version),
+            is_modern=not re.match(r"v1\.[123]\.", version),
         )
 
     def why_not(
@@ -73,6 +77,7 @@ class NodeUnderTest:
         no_default_publisher: bool = False,
         local_folder: bool = False,
         queue: bool = False,
+        modern: bool = False,
     ) -> str:
         """Why a test with these needs cannot be run here; empty when it can."""
         if engine and engine not in self.offers("ExecutionEngines"):
@@ -87,6 +92,8 @@ class NodeUnderTest:
             return f"queued jobs are looked at every {self.queue_backoff:g} s only; it takes {queue_backoff:g} or less"
         if queue and not self.queues:
             return "here a job that finds no node fails at once"
+        if modern and not self.is_modern:
+            return "here a job that waits is Running, and a WebAssembly program runs on when its time is up"
         if gateway and not self.gateway:
             return "there is no IPFS gateway (BACALHAU_TEST_IPFS_GATEWAY)"
         if same_machine and urlsplit(self.url).hostname != "127.0.0.1":
