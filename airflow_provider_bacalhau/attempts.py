@@ -169,6 +169,8 @@ class Attempt:
         self.may_have_job = self.owner.try_number > 1
         """Whether there may be a job though its id is not known: an earlier try's, or one that is being submitted."""
         self._stops_when_killed = True
+        self.after_kill = ""
+        """What became of the job of a killed task, as the end of a sentence."""
 
     @property
     def required_job_id(self) -> str:
@@ -188,7 +190,7 @@ class Attempt:
         """
         finding = self._find(claim, rules, thorough=thorough)
         if finding.job is not None:
-            return self._go_on_with(finding.job)
+            return self._go_on_with(finding.job, claim)
         spec = complete(self.client)
         self._refuse_if_killed("before it submitted its job")
         self.job_id, self._is_submitting = None, True  # a job that was taken away is no matter of a kill any more
@@ -200,7 +202,7 @@ class Attempt:
     def find_job(self, claim: Claim, rules: Rules) -> ClaimedJob | None:
         """Go on with another job of this attempt, if there is one."""
         finding = self._find(claim, rules, thorough=True)
-        return None if finding.job is None else self._go_on_with(finding.job)
+        return None if finding.job is None else self._go_on_with(finding.job, claim)
 
     def _find(self, claim: Claim, rules: Rules, *, thorough: bool) -> Finding:
         self._namespace = claim.namespace  # before the first request: a kill may come at any time
@@ -214,9 +216,11 @@ class Attempt:
             thorough=thorough,
         )
 
-    def _go_on_with(self, job: Job) -> ClaimedJob:
+    def _go_on_with(self, job: Job, claim: Claim) -> ClaimedJob:
         self._keep(job.id)
         how = f"is this task's from before, and {job.state.value}: going on with it"
+        if claim.counter_in(job.name) is None:
+            how += ", though it was submitted for another specification (on_existing='adopt')"
         return ClaimedJob(job.id, job.name, how, self.client.age(job))
 
     def has_older_job(self) -> bool:
@@ -266,17 +270,26 @@ class Attempt:
         if self.is_settled:
             return
         if not stops:
+            self.after_kill = "; it runs on, as cancel_on_kill is off"
             self.log.info("The task is killed; job %s runs on, as cancel_on_kill is off.", self.job_id or "(if any)")
         elif self.job_id is not None:
-            self.stop_and_show_tail(self.owner.kill_reason, quickly=True)
+            self.after_kill = f"; {self.stop_and_show_tail(self.owner.kill_reason, quickly=True).words}"
         else:
             self._stop_unknown(self.owner.kill_reason)
 
     def break_off(self, error: Exception) -> None:
         """The task fails by an error that has nothing to do with its job: leave the job to the next try, or stop it."""
-        from airflow_provider_bacalhau.client.errors import BacalhauError, JobLost, ServerUnavailable, Unreachable
+        from airflow_provider_bacalhau.client.errors import (
+            BacalhauError,
+            ExistingJob,
+            JobLost,
+            ServerUnavailable,
+            Unreachable,
+        )
 
-        if self.is_killed or self.is_settled or isinstance(error, JobLost):  # on_kill has decided; there is none
+        if self.is_killed or self.is_settled:  # of a kill's job, on_kill has decided
+            return
+        if isinstance(error, JobLost | ExistingJob):  # there is none; it is to be left alone
             return
         is_final = isinstance(error, BacalhauError) and error.permanent
         if self.owner.has_next_try and not is_final:

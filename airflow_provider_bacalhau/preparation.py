@@ -118,6 +118,33 @@ class Rules:
         return not self.final.isdisjoint(outcome.bad_exit_codes)
 
 
+def check_flags(**flags: object) -> None:
+    """Refuse what is neither true nor false: the text ``"no"`` would be taken for true.
+
+    :raises InvalidJobSpec: naming the argument.
+    """
+    from airflow_provider_bacalhau.client.errors import InvalidJobSpec
+
+    for place, value in flags.items():
+        if not isinstance(value, bool):
+            raise InvalidJobSpec(f"is {value!r:.80}, and must be True or False.", place=place)
+
+
+def check_count(policy: SuccessPolicy, spec: JobSpec) -> None:
+    """Refuse a policy that a job can never fulfil.
+
+    :raises InvalidJobSpec: when more executions have to succeed than there will be.
+    """
+    from airflow_provider_bacalhau.client.errors import InvalidJobSpec
+
+    if isinstance(policy, int) and spec.type == "batch" and policy > spec.count:
+        raise InvalidJobSpec(
+            f"is {policy}, but the job's Count is {spec.count}.",
+            place="success_policy",
+            hint="Ask for fewer successes, or for more executions (Count).",
+        )
+
+
 def _exit_codes(value: object, place: str) -> frozenset[int]:
     from airflow_provider_bacalhau.client.errors import InvalidJobSpec
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
 
 
 def airflow_address() -> str:
@@ -95,3 +98,20 @@ def _state_from_database(task_instance: Any) -> str | None:
         query = session.query(TaskInstance.state).filter_by(**{name: getattr(task_instance, name) for name in names})
         row = query.one_or_none()
     return GONE if row is None else row[0]
+
+
+def was_rescheduled(context: Context) -> bool:
+    """Whether an earlier process of this try has asked to be started again.
+
+    Nothing that it left could tell: Airflow clears the XComs of a task whenever it starts it.
+    """
+    from airflow import __version__
+
+    if not __version__.startswith("2."):
+        return bool(context.get("task_reschedule_count"))
+    # Airflow 2 counts in its database only. Can go with 2.11.
+    from airflow.models.taskreschedule import TaskReschedule
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        return session.scalar(TaskReschedule.stmt_for_task_instance(ti=context["ti"]).limit(1)) is not None

@@ -22,6 +22,7 @@ from airflow_provider_bacalhau.client.effects import Operation, Sleep
 from airflow_provider_bacalhau.client.errors import (
     BacalhauError,
     Conflict,
+    ExistingJob,
     InvalidJobSpec,
     NotFound,
     ServerUnavailable,
@@ -118,7 +119,7 @@ class Claims(Watching):
         :param max_age: the most seconds that a job of this attempt can be old: as many as its DAG run. An older one
             belongs to a run of the same id that was deleted.
         :param thorough: look by label even in a first try.
-        :raises Conflict: for ``fail``.
+        :raises ExistingJob: for ``fail``.
         :raises NotAuthorised: when a job that is in the way may not be stopped with these credentials.
         """
         can = (await self.dialect()).can
@@ -245,9 +246,9 @@ class Claims(Watching):
         same = _by_age(job for job in own if claim.counter_in(job.name) is not None)
         others = [job for job in _alive(own) if job not in same]
         if others and on_existing == "fail":
-            raise Conflict(
+            raise ExistingJob(
                 f"Job {others[-1].id} of this task is {others[-1].state.value}, and was submitted for another job "
-                "specification.",
+                "specification. It runs on.",
                 hint="on_existing='replace' stops it, on_existing='adopt' goes on with it.",
             )
         if others and on_existing == "adopt":

@@ -15,6 +15,7 @@
     ├── NotFound                no such job, execution or node on this network           → look at the id
     ├── NotSupported            this server version has no such operation                → another way, or an upgrade
     ├── Conflict                the state of the job forbids it
+    │   ├── ExistingJob         the task's earlier job is alive, and another than it wants   → look at on_existing
     │   ├── JobUnchanged        the same named spec is already there (carries its id)    → adopt that job
     │   └── JobOver             the job is already completed or failed                   → nothing left to do
     ├── JobFailed               the job ended, but not in success (carries a Diagnosis)  → read the diagnosis
@@ -223,6 +224,10 @@ class JobUnchanged(Conflict):
     ) -> None:
         super().__init__(message, method=method, path=path, status=status)
         self.job_id = job_id
+
+
+class ExistingJob(Conflict):
+    """The task's earlier job is alive and was submitted for another specification; it is left alone."""
 
 
 class JobOver(Conflict):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from airflow_provider_bacalhau.client.reading import Fields, seconds_of
+from airflow_provider_bacalhau.client.reading import Fields, clean, seconds_of
 from airflow_provider_bacalhau.client.states import ExecutionState, JobState
 
 T = TypeVar("T")
@@ -185,6 +185,12 @@ class Job:
     modified: float | None = None
     executions: tuple[Execution, ...] | None = None
     history: tuple[HistoryEvent, ...] | None = None
+
+    @property
+    def standing(self) -> str:
+        """Where it stands, as the end of a sentence; what it waits for, when the server says so."""
+        why = clean(" ".join(self.message.split()), 500) if self.state is JobState.QUEUED else ""
+        return f"{self.state.value}: {why}" if why else f"{self.state.value}."
 
     @classmethod
     def read(

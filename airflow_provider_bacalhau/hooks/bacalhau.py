@@ -131,6 +131,11 @@ class BacalhauHook(BaseHook):
     def _settings_without_connection(self) -> ConnectionSettings:
         from airflow_provider_bacalhau.client.errors import ConfigurationError
 
+        if not self.bacalhau_conn_id:
+            raise ConfigurationError(
+                f"bacalhau_conn_id is {self.bacalhau_conn_id!r}, and must be the id of a connection.",
+                hint=f"Leave it out for {self.default_conn_name!r}.",
+            )
         variable = f"AIRFLOW_CONN_{self.bacalhau_conn_id.upper()}"
         if os.environ.get(variable):  # Airflow takes what it cannot read for nothing
             raise ConfigurationError(

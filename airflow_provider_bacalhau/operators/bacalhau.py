@@ -18,7 +18,7 @@ from airflow_provider_bacalhau.hooks.bacalhau import DEFAULT_CONN_ID, BacalhauHo
 from airflow_provider_bacalhau.links.bacalhau import BacalhauJobLink
 from airflow_provider_bacalhau.operators.results import BacalhauGetResultsOperator
 from airflow_provider_bacalhau.operators.stop import BacalhauStopJobOperator
-from airflow_provider_bacalhau.preparation import Draft, Limits, Rules, Wait, claim_for, draft
+from airflow_provider_bacalhau.preparation import Draft, Limits, Rules, Wait, check_count, check_flags, claim_for, draft
 from airflow_provider_bacalhau.reporting import (
     describe_results,
     push_job,
@@ -233,6 +233,15 @@ class BacalhauSubmitJobOperator(BaseOperator):
                 raise
 
     def _rules(self) -> Rules:
+        check_flags(
+            wait_for_completion=self.wait_for_completion,
+            deferrable=self.deferrable,
+            allow_missing_results=self.allow_missing_results,
+            fail_fast=self.fail_fast,
+            durable=self.durable,
+            cancel_on_kill=self.cancel_on_kill,
+            log_output=self.log_output,
+        )
         return Rules.checked(
             wait=Wait.checked(self.poll_interval, self.timeout),
             success_policy=self.success_policy,
@@ -243,7 +252,7 @@ class BacalhauSubmitJobOperator(BaseOperator):
         )
 
     def _claim_job(self, attempt: Attempt, rules: Rules, *, thorough: bool = False) -> ClaimedJob:
-        wanted = self._draft()
+        wanted = self._draft(rules)
         job = attempt.claim_job(self._claim(attempt, wanted), wanted.complete, rules, thorough=thorough)
         return self._announced(attempt, job)
 
@@ -280,7 +289,7 @@ class BacalhauSubmitJobOperator(BaseOperator):
         )
         return job.job_id
 
-    def _draft(self) -> Draft:
+    def _draft(self, rules: Rules) -> Draft:
         from airflow_provider_bacalhau.client.spec import require_waitable
 
         wanted = draft(
@@ -294,6 +303,7 @@ class BacalhauSubmitJobOperator(BaseOperator):
         )
         if self.wait_for_completion:
             require_waitable(wanted.spec)
+        check_count(rules.success_policy, wanted.spec)
         return wanted
 
     def _claim(self, attempt: Attempt, wanted: Draft) -> Claim:
@@ -320,7 +330,7 @@ class BacalhauSubmitJobOperator(BaseOperator):
             if not attempt.is_killed:
                 return self._give_up(attempt, rules, error)
         if attempt.is_killed:
-            raise AirflowException(f"The task was killed while it waited for job {job_id}.")
+            raise AirflowException(f"The task was killed while it waited for job {job_id}{attempt.after_kill}.")
         return self._finish(attempt, rules, is_hopeless=is_hopeless, again=again)
 
     def _is_over(self, client: BacalhauClient, job_id: str) -> bool:
@@ -334,7 +344,7 @@ class BacalhauSubmitJobOperator(BaseOperator):
             return False
 
     def _log_state(self, job: Job) -> None:
-        self.log.info("Job %s is %s.", job.id, job.state.value)
+        self.log.info("Job %s is %s", job.id, job.standing)
 
     def _finish(self, attempt: Attempt, rules: Rules, *, is_hopeless: bool = False, again: bool = False) -> str:
         """Judge a job that is over, or that nothing can run any more."""
@@ -387,7 +397,7 @@ class BacalhauSubmitJobOperator(BaseOperator):
         if reason and EXTRA_JOB not in reason:
             return None
         # Requester servers from v1.0.4 on keep no reason: then another job of this attempt tells.
-        another = attempt.find_job(self._claim(attempt, self._draft()), rules)
+        another = attempt.find_job(self._claim(attempt, self._draft(rules)), rules)
         return None if another is None else self._announced(attempt, another)
 
     def _give_up(self, attempt: Attempt, rules: Rules, error: WaitTimeout) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, BaseSensorOperator, PokeReturnValue, conf
 
+from airflow_provider_bacalhau import version_compat
 from airflow_provider_bacalhau.exceptions import translated
 from airflow_provider_bacalhau.hooks.bacalhau import DEFAULT_CONN_ID, BacalhauHook
 from airflow_provider_bacalhau.links.bacalhau import BacalhauJobLink
@@ -114,7 +115,7 @@ class BacalhauJobSensor(BaseSensorOperator):
         if self._last is not None:
             return True
         # Only a job that was seen makes a process ask for the next one, unless failures are to be passed over.
-        return self.reschedule and not self.silent_fail and _was_rescheduled(context)
+        return self.reschedule and not self.silent_fail and version_compat.was_rescheduled(context)
 
     def _missed(self, error: BacalhauError) -> None:
         from airflow_provider_bacalhau.client.errors import JobLost, NotFound
@@ -182,20 +183,3 @@ def _outcome(client: BacalhauClient, job_id: str) -> JobOutcome:
     except NotFound:
         client.wait(job_id, deadline=time.time() + 2 * LOST_AFTER, is_known=True)
         return client.outcome(job_id)
-
-
-def _was_rescheduled(context: Context) -> bool:
-    """Whether an earlier process of this try has asked to be started again.
-
-    Nothing that it left could tell: Airflow clears the XComs of a task whenever it starts it.
-    """
-    from airflow import __version__
-
-    if not __version__.startswith("2."):
-        return bool(context.get("task_reschedule_count"))
-    # Airflow 2 counts in its database only. Can go with 2.11.
-    from airflow.models.taskreschedule import TaskReschedule
-    from airflow.utils.session import create_session
-
-    with create_session() as session:
-        return session.scalar(TaskReschedule.stmt_for_task_instance(ti=context["ti"]).limit(1)) is not None

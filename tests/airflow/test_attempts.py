@@ -823,18 +823,26 @@ def test_a_submission_that_is_answered_by_nonsense_leaves_nothing_running(
     assert alive == []
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"job_spec": {"Tasks": []}}, {"on_existing": "fail", "env": {"A": "1"}}], ids=["refused", "on_existing"]
-)
 def test_a_later_try_that_is_refused_for_good_stops_the_job_of_the_earlier_one(
-    disturbed: tuple[DevNode, BacalhauClient], wrong: dict[str, Any]
+    disturbed: tuple[DevNode, BacalhauClient],
 ) -> None:
     _, client = disturbed
     first = FakeTaskInstance(max_tries=1)
     job_id = last(first, wait_for_completion=False).value
-    ran = last(replace(first, try_number=2, xcoms={}), **wrong)
-    assert ran.error is not None
+    ran = last(replace(first, try_number=2, xcoms={}), job_spec={"Tasks": []})
+    assert isinstance(ran.error, AirflowFailException)
     assert client.wait(job_id, deadline=time.time() + 10).state.value == "Stopped"
+
+
+def test_a_job_that_is_not_to_be_touched_runs_on_although_no_other_try_follows(
+    disturbed: tuple[DevNode, BacalhauClient],
+) -> None:
+    _, client = disturbed
+    first = FakeTaskInstance(max_tries=1)
+    job_id = last(first, wait_for_completion=False).value
+    ran = last(replace(first, try_number=2, xcoms={}), env={"A": "1"}, on_existing="fail")
+    assert "It runs on." in str(ran.error)
+    assert not client.get(job_id).state.is_terminal
 
 
 def test_a_stop_that_has_time_is_tried_again(disturbed: tuple[DevNode, BacalhauClient]) -> None:

@@ -142,7 +142,7 @@ def again(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ca
     """A sensor that has seen the job: this process has, or one that has asked to be started again."""
     monkeypatch.setattr("airflow_provider_bacalhau.sensors.bacalhau._LOOK_AGAIN_AFTER", 0.05)
     if request.param == "reschedule":
-        monkeypatch.setattr("airflow_provider_bacalhau.sensors.bacalhau._was_rescheduled", lambda context: True)
+        monkeypatch.setattr("airflow_provider_bacalhau.version_compat.was_rescheduled", lambda context: True)
 
     def make(job_id: str) -> BacalhauJobSensor:
         sensor = sense(job_id, mode=request.param)
@@ -263,7 +263,7 @@ def test_a_job_that_is_denied_for_long_is_lost_in_every_mode(
     ti = FakeTaskInstance()
     begun = time.monotonic()
     if mode == "reschedule":
-        monkeypatch.setattr("airflow_provider_bacalhau.sensors.bacalhau._was_rescheduled", lambda context: True)
+        monkeypatch.setattr("airflow_provider_bacalhau.version_compat.was_rescheduled", lambda context: True)
         look(sense(job_id, mode=mode))
         with pytest.raises(JobLost) as caught:
             look(sense(job_id, mode=mode), ti=ti)
@@ -313,7 +313,7 @@ def test_a_job_that_is_lost_after_it_was_over_is_told_so(
 
 
 def test_what_passes_over_failures_has_seen_nothing(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_bacalhau.sensors.bacalhau._was_rescheduled", lambda context: True)
+    monkeypatch.setattr("airflow_provider_bacalhau.version_compat.was_rescheduled", lambda context: True)
     with pytest.raises(AirflowFailException):
         look(sense(ABSENT, mode="reschedule", silent_fail=True))
 

@@ -421,3 +421,17 @@ def test_airflow_2_is_asked_through_its_database(airflow_database: None) -> None
     with create_session() as session:
         session.delete(session.merge(ti))
     assert ask() == TaskNow(GONE, None)
+
+
+def test_ctrl_c_under_dag_test_stops_the_job_although_there_is_no_triggerer(network: Network, job_id: str) -> None:
+    trigger = BacalhauJobTrigger(job_id, "bacalhau_default", 0.2, kill_reason=REASON)
+
+    async def interrupted() -> None:
+        task = asyncio.create_task(anext(trigger.run()))  # type: ignore[arg-type]  # an async generator's is a coroutine
+        await asyncio.sleep(0.3)
+        task.cancel()  # as asyncio.run does on Ctrl-C
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    asyncio.run(interrupted())
+    assert network.state(job_id) == "Stopped"

@@ -15,7 +15,7 @@ from airflow_provider_bacalhau.client.errors import InvalidJobSpec
 from airflow_provider_bacalhau.client.naming import Claim, Owner
 from airflow_provider_bacalhau.client.spec import docker_job, local_file
 from airflow_provider_bacalhau.client.spec.inputs import IpfsPathInput, JobInput, ReadyInput
-from airflow_provider_bacalhau.preparation import Draft, Limits, Rules, Wait, claim_for, draft
+from airflow_provider_bacalhau.preparation import Draft, Limits, Rules, Wait, check_count, check_flags, claim_for, draft
 
 OWNER = Owner("airflow", "dag", "run", "Task.one", -1, max_tries=0, try_number=1)
 CID = "QmbmHZ4SjokWhB5qNrpbSnBtv2EAieUCjvc2gy8ZRnBbup"
@@ -229,3 +229,17 @@ def test_a_wait_by_what_is_no_duration_is_refused(place: str, wrong: Any) -> Non
 def test_an_interval_of_nothing_is_refused() -> None:
     with pytest.raises(InvalidJobSpec, match="poll_interval: is None"):
         Wait.checked(None, 5)
+
+
+def test_what_is_neither_true_nor_false_is_refused() -> None:
+    check_flags(durable=True, fail_fast=False)
+    with pytest.raises(InvalidJobSpec, match="cancel_on_kill: is 'no', and must be True or False"):
+        check_flags(durable=True, cancel_on_kill="no")
+
+
+def test_more_successes_than_executions_are_refused() -> None:
+    spec = drafted().spec
+    for policy in ("all", "any", 1):
+        check_count(policy, spec)  # type: ignore[arg-type]  # mypy widens it
+    with pytest.raises(InvalidJobSpec, match="success_policy: is 2, but the job's Count is 1"):
+        check_count(2, spec)
