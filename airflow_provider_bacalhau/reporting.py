@@ -64,7 +64,7 @@ def report_outcome(
     if outcome.diagnosis is None:
         return
     codes = set(outcome.bad_exit_codes)
-    if outcome.diagnosis.category is FailureCategory.PROGRAM_FAILED and codes <= set(excused):
+    if outcome.diagnosis.category is FailureCategory.PROGRAM_FAILED and codes and codes <= set(excused):
         raise AirflowSkipException(
             f"Job {outcome.job.id} ended with exit code {', '.join(map(str, codes))}, which skips this task."
         )

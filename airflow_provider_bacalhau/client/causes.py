@@ -56,12 +56,23 @@ _CAUSES: tuple[Cause, ...] = (
         FailureCategory.MODULE_INVALID,
         r"invalid magic number|failed to (compile module|load entry module|instantiate|parse WebAssembly)"
         r"|invalid (version header|section)",
-        "The entry module is no WebAssembly module that a node can load: check what its input source really holds.",
+        "The entry module is none that a node can load: check what its input source really holds, and that it imports "
+        "nothing but WASI (wasi_snapshot_preview1).",
+    ),
+    _cause(
+        FailureCategory.MODULE_INVALID,
+        r"unable to find the entrypoint",
+        "The module does not export that function: build a program (with a main), or name another Entrypoint.",
     ),
     _cause(
         FailureCategory.OUT_OF_MEMORY,
         r"memory limit exceeded|out of memory|\bOOM",
         "Give the task more memory (Resources.Memory).",
+    ),
+    _cause(
+        FailureCategory.PROGRAM_FAILED,
+        r"wasm error: ",
+        "The program trapped: a panic, an abort, or a fault of its own. Run it with its inputs at your desk.",
     ),
     _cause(
         FailureCategory.EXECUTION_TIMEOUT,

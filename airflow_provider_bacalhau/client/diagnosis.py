@@ -80,7 +80,12 @@ _REMEDY_OF_STOP = "Ask whoever stopped it; running the task again submits a new 
 
 
 def diagnose(
-    job: Job, executions: Sequence[Execution], history: Sequence[HistoryEvent] = (), *, policy: SuccessPolicy = "all"
+    job: Job,
+    executions: Sequence[Execution],
+    history: Sequence[HistoryEvent] = (),
+    *,
+    policy: SuccessPolicy = "all",
+    is_hopeless: bool = False,
 ) -> Diagnosis:
     """Say why a job did not succeed.
 
@@ -88,14 +93,22 @@ def diagnose(
     :param executions: its executions.
     :param history: its events, where they were read; they hold error codes and hints.
     :param policy: how many executions had to succeed.
+    :param is_hopeless: whether nothing can run it any more, so that it has failed though it is not over.
     """
-    found = _judge(job, executions, history, policy)
+    found = _judge(job, executions, history, policy, is_hopeless)
     return replace(found, summary=one_line(found.summary))  # the id is the server's own word, too
 
 
 def _judge(
-    job: Job, executions: Sequence[Execution], history: Sequence[HistoryEvent], policy: SuccessPolicy
+    job: Job,
+    executions: Sequence[Execution],
+    history: Sequence[HistoryEvent],
+    policy: SuccessPolicy,
+    is_hopeless: bool,
 ) -> Diagnosis:
+    failed = "failed" if job.state.is_terminal else f"failed (it is still {job.state.value})"
+    if is_hopeless:
+        failed = "failed on every node that could run it"
     facts = tuple(facts_of(job, executions, history))
     if policy != "all":
         good, needed = len(succeeded_executions(job, executions)), needed_successes(job, policy)
@@ -109,8 +122,7 @@ def _judge(
     causes = _causes(job, executions, history)
     if found := cause_of(causes):
         cause, message = found
-        verb = "failed" if job.state.is_terminal else f"failed (it is still {job.state.value})"
-        summary = f"Job {job.id} {verb}: {first_line(message)}."
+        summary = f"Job {job.id} {failed}: {first_line(message)}."
         return Diagnosis(cause.category, summary, _server_hint(history) or cause.hint, facts)
     refusals = [one.message for one in executions if one.state is ExecutionState.ASK_FOR_BID_REJECTED and one.message]
     if not causes and refusals:
@@ -123,9 +135,9 @@ def _judge(
     if not causes and NO_NODE.search(job.message):
         return _diagnose_no_node(job, history, facts)
     why = first_line(causes[0][1] if causes else job.message) or "the server gives no reason"
-    verb = "ended as" if job.state.is_terminal else "is not over, it is"
+    verb = f"{'ended as' if job.state.is_terminal else 'is not over, it is'} {job.state.value}"
     return Diagnosis(
-        FailureCategory.UNKNOWN, f"Job {job.id} {verb} {job.state.value}: {why}.", _server_hint(history), facts
+        FailureCategory.UNKNOWN, f"Job {job.id} {failed if is_hopeless else verb}: {why}.", _server_hint(history), facts
     )
 
 
@@ -295,7 +307,9 @@ class JobOutcome:
         executions = job.executions or ()
         if has_succeeded(job, executions, policy, is_hopeless=is_hopeless):
             return cls(job, None, is_hopeless)
-        return cls(job, diagnose(job, executions, job.history or (), policy=policy), is_hopeless)
+        return cls(
+            job, diagnose(job, executions, job.history or (), policy=policy, is_hopeless=is_hopeless), is_hopeless
+        )
 
     @property
     def exit_codes(self) -> list[int]:

@@ -48,7 +48,7 @@ def test_another_shows_where_it_came_from() -> None:
 @pytest.mark.parametrize("category", FailureCategory)
 def test_a_failure_is_for_good_only_where_another_try_must_end_in_the_same_way(category: FailureCategory) -> None:
     raised = airflows(JobFailed(Diagnosis(category, "It failed.")))
-    final = {"MODULE_INVALID", "ENGINE_NOT_SUPPORTED", "REFUSED_SPEC", "NOT_AUTHORISED"}
+    final = {"MODULE_INVALID", "ENGINE_NOT_SUPPORTED", "REFUSED_SPEC", "NOT_AUTHORISED", "MISCONFIGURED", "NOT_FOUND"}
     assert isinstance(raised, AirflowFailException) is (category in final)
 
 

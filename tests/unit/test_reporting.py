@@ -96,6 +96,18 @@ def test_a_job_that_did_not_succeed_for_another_reason_is_not_excused_by_an_exit
         report(JobOutcome.of(replace(told.job, state=state)), excused={99})
 
 
+@pytest.mark.parametrize("excused", [set(), {99}])
+def test_a_program_that_trapped_has_no_exit_code_that_could_be_excused(excused: set[int]) -> None:
+    trapped = replace(
+        several(0).job,
+        state=JobState.FAILED,
+        executions=(Execution("e-1", "j-1", "n-1", ExecutionState.FAILED, message="wasm error: unreachable"),),
+    )
+    with pytest.raises(JobFailed) as caught:
+        report(JobOutcome.of(trapped), excused=excused)
+    assert caught.value.diagnosis.category is FailureCategory.PROGRAM_FAILED
+
+
 def test_an_exit_code_that_the_server_did_not_tell_is_not_excused() -> None:
     told = several(99, 99)
     first, second = told.job.executions or ()

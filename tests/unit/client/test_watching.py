@@ -265,7 +265,7 @@ def test_a_job_that_nothing_can_run_any_more_ends_the_wait() -> None:
     assert outcome.is_hopeless
     assert outcome.diagnosis is not None
     assert outcome.diagnosis.category is FailureCategory.MODULE_INVALID
-    assert str(caught.value).startswith("Job j-1 failed (it is still Queued): invalid magic number.")
+    assert str(caught.value).startswith("Job j-1 failed on every node that could run it: invalid magic number.")
     assert [line.rpartition("?")[2] for line in played.lines[-2:]] == [
         "include=executions",
         "include=executions%2Chistory",
