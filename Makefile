@@ -21,8 +21,12 @@ demo: $(VENV)/installed ## Run a DAG that chains WebAssembly jobs by CID, throug
 	$(VENV)/bin/python example_dags/demo.py
 
 .PHONY: test
-test: $(VENV)/installed ## Run the test suite
-	$(VENV)/bin/pytest -n 2 --dist loadfile
+test: $(VENV)/installed ## Run the test suite, but for what takes minutes
+	$(VENV)/bin/pytest -n 2 --dist loadfile -m 'not long'
+
+.PHONY: test-long
+test-long: $(VENV)/installed ## Run the rest of it: kills, faults and soaks, in real processes and on a whole Airflow
+	$(VENV)/bin/pytest -n 2 --dist loadfile -m long
 
 .PHONY: reliability
 reliability: $(VENV)/installed ## Measure what docs/reliability.md says, and write it down there
