@@ -33,6 +33,8 @@ from .deaths import (
     killed_at,
 )
 
+pytestmark = pytest.mark.long
+
 
 @dataclass(frozen=True)
 class Stage:

@@ -15,6 +15,8 @@ from tests.airflow.conftest import TaskRun, airflow_database, run_dag  # noqa: F
 from tests.airflow.programs import exits
 from tests.support.workers import SUCCESS, Task, Workers
 
+pytestmark = pytest.mark.long
+
 MANY = 200
 MANY_IN_AIRFLOW = 100
 """In a whole DAG, where each takes a third of a second."""

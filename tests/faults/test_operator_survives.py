@@ -24,6 +24,8 @@ from tests.support.reliability import record
 
 from .spoilings import LOOK, SEARCH, SERVERS, STOP, SUBMIT, Spoiling, can_be_told, in_tries, spoilings
 
+pytestmark = pytest.mark.long
+
 PASSWORD = "canary-of-a-password-91c2"
 SIGNATURE = "X-Amz-Signature=canary-of-an-address-4f1d"
 SECRETS = (PASSWORD, base64.b64encode(f"airflow:{PASSWORD}".encode()).decode(), SIGNATURE)
