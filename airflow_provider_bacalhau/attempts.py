@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from airflow_provider_bacalhau.preparation import Rules
 
 _STORED = "bacalhau_job"
-_LOOK_SECONDS = 1.0
-_ANSWER_SECONDS = 1.2  # thrice, after the look: Airflow ends the process after five seconds
+# A look may be the last one just before its time is over; then it and the stop have to be answered before Airflow ends
+# the process, five seconds after the kill.
+_LOOK_SECONDS = 2.3
+_ANSWER_SECONDS = 1.2
 _LOG_SECONDS = 1.0
 _CLOCKS_DIFFER = 10.0
 _MOST_LOG_LINES = 20
@@ -317,8 +319,11 @@ class Attempt:
             seconds=_LOOK_SECONDS if self._is_submitting else 0.0,
         )
         try:
-            for job_id, outcome in self.client.quickly(looking, seconds=_ANSWER_SECONDS):
+            stopped = self.client.quickly(looking, seconds=_ANSWER_SECONDS)
+            for job_id, outcome in stopped:
                 self.log.info("Job %s: %s.", job_id, outcome.value)
+            if self._is_submitting and not stopped:
+                self.log.warning("A job was being submitted; none was found to stop.")
         except BacalhauError as error:
             self.log.warning("A job of this task may run on; it could not be looked for: %s", error)
 
