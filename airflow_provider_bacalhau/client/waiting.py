@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from logging import Logger
+from typing import TYPE_CHECKING
+
+from airflow_provider_bacalhau.client.errors import JobLost
+from airflow_provider_bacalhau.client.reading import iso_of
+
+if TYPE_CHECKING:
+    from airflow_provider_bacalhau.client.facts import Job
+
 from airflow_provider_bacalhau.client.retry import MAX_ATTEMPTS
 
 DEFAULT_POLL_INTERVAL = 5.0
@@ -58,3 +67,24 @@ def exchange_timeout(seconds: float, left: float | None) -> float:
     :param left: seconds until the deadline; None for none.
     """
     return seconds if left is None else min(seconds, max(_LEAST_TIMEOUT, left / MAX_ATTEMPTS))
+
+
+def denied(
+    job_id: str, since: float | None, now: float, last: Job | None, seen: float, log: Logger, *, otherwise: str
+) -> float:
+    """Bear with a server that denies a job which it knew before: for a while.
+
+    :param since: since when it does, in seconds since the epoch; None if it has just begun to.
+    :param last: the job as last seen, at ``seen``; None for one that was seen elsewhere, which ``otherwise`` says.
+    :param log: is told when it begins.
+    :returns: since when it does.
+    :raises JobLost: when it has for :data:`LOST_AFTER`.
+    """
+    if since is None:
+        log.warning("The server does not know job %s any more; looking for it for another %.0f s.", job_id, LOST_AFTER)
+        return now
+    if now - since >= LOST_AFTER:
+        known = f"last seen {last.state.value} at {iso_of(seen)}" if last else otherwise
+        evidence = (f"it was {known}", f"since {iso_of(since)} the server answers that there is no such job")
+        raise JobLost(job_id, evidence) from None
+    return since

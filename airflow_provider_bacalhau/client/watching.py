@@ -17,7 +17,6 @@ from airflow_provider_bacalhau.client.effects import Operation, Request, Respons
 from airflow_provider_bacalhau.client.errors import (
     BacalhauError,
     JobHopeless,
-    JobLost,
     NotAuthorised,
     NotFound,
     NotSupported,
@@ -28,7 +27,6 @@ from airflow_provider_bacalhau.client.errors import (
 )
 from airflow_provider_bacalhau.client.facts import Job
 from airflow_provider_bacalhau.client.placement import has_used_up_its_nodes, is_hopeless
-from airflow_provider_bacalhau.client.reading import iso_of
 from airflow_provider_bacalhau.client.states import JobState
 from airflow_provider_bacalhau.client.success import SuccessPolicy
 from airflow_provider_bacalhau.client.waiting import (
@@ -37,6 +35,7 @@ from airflow_provider_bacalhau.client.waiting import (
     LOST_AFTER,
     MOST_FAILED_POLLS,
     YOUNG,
+    denied,
     exchange_timeout,
     poll_delay,
 )
@@ -129,17 +128,9 @@ class _Watch:
         :raises JobLost: when it has answered so for long enough.
         """
         self.failed = 0
-        if self.gone_since is None:
-            self.gone_since = now
-            log.warning(
-                "The server does not know job %s any more; looking for it for another %.0f s.", self.job_id, LOST_AFTER
-            )
-        elif now - self.gone_since >= LOST_AFTER:
-            last = f"last seen {self.last.state.value} at {iso_of(self.seen)}" if self.last else "seen before this wait"
-            raise JobLost(
-                self.job_id,
-                (f"it was {last}", f"since {iso_of(self.gone_since)} the server answers that there is no such job"),
-            ) from None
+        self.gone_since = denied(
+            self.job_id, self.gone_since, now, self.last, self.seen, log, otherwise="seen before this wait"
+        )
 
     def wants_executions(self, dialect: Dialect) -> bool:
         """Whether the next look is to bring the executions, since they may show that nothing can come of the job.

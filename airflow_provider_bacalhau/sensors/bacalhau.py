@@ -118,23 +118,17 @@ class BacalhauJobSensor(BaseSensorOperator):
         return self.reschedule and not self.silent_fail and version_compat.was_rescheduled(context)
 
     def _missed(self, error: BacalhauError) -> None:
-        from airflow_provider_bacalhau.client.errors import JobLost, NotFound
-        from airflow_provider_bacalhau.client.reading import iso_of
-        from airflow_provider_bacalhau.client.waiting import LOST_AFTER
+        from airflow_provider_bacalhau.client.errors import NotFound
+        from airflow_provider_bacalhau.client.waiting import denied
 
-        now, job_id = time.time(), self._last.id if self._last else self.job_id
-        if not isinstance(error, NotFound):
+        job_id = self._last.id if self._last else self.job_id
+        if isinstance(error, NotFound):
+            self._gone_since = denied(
+                job_id, self._gone_since, time.time(), self._last, self._seen, self.log, otherwise="seen before"
+            )
+        else:
             self._gone_since = None  # it may be starting up next
             self.log.warning("Cannot look at job %s just now, trying on: %s", job_id, error)
-        elif self._gone_since is None:
-            self._gone_since = now
-            self.log.warning(
-                "The server does not know job %s any more; looking for it for another %.0f s.", job_id, LOST_AFTER
-            )
-        elif now - self._gone_since >= LOST_AFTER:
-            last = f"last seen {self._last.state.value} at {iso_of(self._seen)}" if self._last else "seen before"
-            since = f"since {iso_of(self._gone_since)} the server answers that there is no such job"
-            raise JobLost(job_id, (f"it was {last}", since)) from None
 
     def _hand_over(self, job_id: str) -> None:
         self.defer(
