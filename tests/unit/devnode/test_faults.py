@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -156,7 +157,8 @@ def test_who_hangs_up_on_huge_json_leaves_a_node_that_serves(
     with api.session.get(f"{node.api}/api/v1{JOBS}", stream=True, timeout=10) as answer:
         assert len(answer.raw.read(1000)) == 1000
     assert api.ask("GET", "/agent/alive").status_code == 200
-    assert not caplog.records
+    # The node is shared: jobs of earlier tests may end meanwhile, and say so as INFO.
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_a_redirection_leads_where_the_rule_says(node: DevNode, api: Api) -> None:
