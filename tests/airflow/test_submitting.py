@@ -313,7 +313,7 @@ class TestKilling:
         operator = submit(job_spec=sleeps(60), poll_interval=60)
         start = time.monotonic()
         ran = run_task(operator, self.kill_soon(operator))
-        assert time.monotonic() - start < 4
+        assert time.monotonic() - start < 30
         assert isinstance(ran.error, AirflowException)
         assert network.state(ran.ti.job_id) == "Stopped"
 

@@ -260,7 +260,7 @@ def test_airflow_is_not_waited_for_for_long(
     says(None)
     begun = time.monotonic()
     end(watching(job_id), tells_kills=tells_kills)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
     assert is_alive(network, job_id)
 
 
@@ -305,7 +305,7 @@ def test_a_server_that_hangs_delays_the_triggerer_for_seconds_only(
         connect(f"http://127.0.0.1:{silent.getsockname()[1]}")
         begun = time.monotonic()
         asyncio.run(_killed_before_it_saw_anything(watching(OURS), tells_kills=tells_kills))
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 20
     assert log()[-1] == (
         f"The task was killed, but job {OURS} could not be stopped and may run on: no answer within 0.3 s."
     )

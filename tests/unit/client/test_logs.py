@@ -187,8 +187,8 @@ async def test_both_clients_hear_the_same(listen: Listen) -> None:
 async def test_a_log_that_never_ends_is_left_in_time(listen: Listen) -> None:
     async with server(stay_silent) as settings:
         begun = time.monotonic()
-        assert await listen(settings, 0.3) == HELLO
-        assert 0.25 < time.monotonic() - begun < 3
+        assert await listen(settings, 1.0) == HELLO
+        assert 0.9 < time.monotonic() - begun < 10
 
 
 @both

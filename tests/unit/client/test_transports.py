@@ -146,10 +146,10 @@ def test_a_hostile_server_is_a_transport_error_in_bounded_time(
 ) -> None:
     begun = time.monotonic()
     with pytest.raises(TransportError) as caught:
-        get(run, behave, timeout=0.4, max_bytes=100_000)
+        get(run, behave, timeout=1.0, max_bytes=100_000)
     assert caught.value.failure in failures
     assert caught.value.sent
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 8
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
