@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import textwrap
 import uuid
 from collections.abc import Callable, Iterator
@@ -83,6 +84,16 @@ def network(devnode: DevNode, network_client: BacalhauClient, connect: Connect) 
     """A running network, and a connection to it."""
     connect(devnode.api, extra={"ipfs_gateway": devnode.gateway})
     return Network(devnode.api, devnode.gateway, network_client)
+
+
+@pytest.fixture(autouse=True)
+def the_node_is_quiet() -> Iterator[None]:
+    """The node runs in this process, and would tell of the ends of earlier tests' jobs in the logs of later ones."""
+    log = logging.getLogger("airflow_provider_bacalhau.devnode")
+    before = log.level
+    log.setLevel(logging.WARNING)
+    yield
+    log.setLevel(before)
 
 
 @pytest.fixture(params=MODES)
