@@ -6,7 +6,7 @@ import itertools
 import random
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,7 +91,6 @@ class Soak:
 
     :param programs: job specifications of programs that succeed.
     :param failing: one that does not.
-    :param disturb: sets a fault; called again and again.
     :param seconds: when to give up.
     """
 
@@ -99,7 +98,6 @@ class Soak:
     rng: random.Random
     programs: list[dict[str, Any]]
     failing: dict[str, Any]
-    disturb: Callable[[random.Random], None]
     seconds: float
     attempts: list[Attempt] = field(default_factory=list)
     plans: list[Plan] = field(default_factory=list)
@@ -112,7 +110,6 @@ class Soak:
         deadline = time.monotonic() + self.seconds
         running: list[Attempt] = []
         waiting: deque[tuple[Plan, int]] = deque()
-        next_fault = time.time()
         while True:
             assert time.monotonic() < deadline, f"{len(self.attempts)} attempts in {self.seconds:.0f} s"
             now = time.time()
@@ -128,9 +125,6 @@ class Soak:
                 running.append(self._start(plan, number))
             if not running:
                 return
-            if now >= next_fault:
-                self.disturb(self.rng)
-                next_fault = now + self.rng.uniform(0.02, 0.2)
             time.sleep(_PAUSE)
 
     def _start(self, plan: Plan, number: int) -> Attempt:
