@@ -225,12 +225,15 @@ class Attempt:
             how += ", though it was submitted for another specification (on_existing='adopt')"
         return ClaimedJob(job.id, job.name, how, self.client.age(job))
 
-    def has_older_job(self) -> bool:
-        """Whether the job is that of an older attempt at the task, as far as the network tells."""
+    def has_older_job(self, job: Job | None = None) -> bool:
+        """Whether the job is that of an older attempt at the task, as far as the network tells.
+
+        :param job: as it was seen just now, if it was.
+        """
         from airflow_provider_bacalhau.client.errors import NotFound, ServerUnavailable, Unreachable
 
         try:
-            job = self.client.get(self.required_job_id)
+            job = job or self.client.get(self.required_job_id)
         except (NotFound, ServerUnavailable, Unreachable):
             return False
         return self.owner.knows(job) and not self.owner.owns(job)

@@ -85,6 +85,7 @@ class Rules:
     skipped: frozenset[int]
     final: frozenset[int]
     on_existing: OnExisting
+    log_output: bool
 
     @classmethod
     def checked(
@@ -96,6 +97,7 @@ class Rules:
         skip_on_exit_code: object,
         no_retry_on_exit_code: object,
         on_existing: object,
+        log_output: bool,
     ) -> Rules:
         """Read what a user gave.
 
@@ -111,6 +113,7 @@ class Rules:
             _exit_codes(skip_on_exit_code, "skip_on_exit_code"),
             _exit_codes(no_retry_on_exit_code, "no_retry_on_exit_code"),
             check_on_existing(on_existing),
+            log_output,
         )
 
     def is_final(self, outcome: JobOutcome) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -15,19 +14,12 @@ from airflow.providers.common.compat.sdk import AirflowException, BaseOperator, 
 from airflow_provider_bacalhau.attempts import Attempt, ClaimedJob
 from airflow_provider_bacalhau.exceptions import translated
 from airflow_provider_bacalhau.hooks.bacalhau import DEFAULT_CONN_ID, BacalhauHook
+from airflow_provider_bacalhau.judging import Case
 from airflow_provider_bacalhau.links.bacalhau import BacalhauJobLink
 from airflow_provider_bacalhau.operators.results import BacalhauGetResultsOperator
 from airflow_provider_bacalhau.operators.stop import BacalhauStopJobOperator
 from airflow_provider_bacalhau.preparation import Draft, Limits, Rules, Wait, check_count, check_flags, claim_for, draft
-from airflow_provider_bacalhau.reporting import (
-    describe_results,
-    push_job,
-    push_results,
-    report_missing_results,
-    report_outcome,
-    reporting_failure,
-    timed_out,
-)
+from airflow_provider_bacalhau.reporting import push_job, reporting_failure
 from airflow_provider_bacalhau.templates import read_template_file
 from airflow_provider_bacalhau.triggers.bacalhau import BacalhauJobTrigger, check_event, error_of
 
@@ -35,8 +27,6 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_bacalhau.client import BacalhauClient, Job
-    from airflow_provider_bacalhau.client.diagnosis import JobOutcome
-    from airflow_provider_bacalhau.client.errors import WaitTimeout
     from airflow_provider_bacalhau.client.naming import Claim
 
 __all__ = ["BacalhauGetResultsOperator", "BacalhauStopJobOperator", "BacalhauSubmitJobOperator"]
@@ -182,8 +172,8 @@ class BacalhauSubmitJobOperator(BaseOperator):
     def execute(self, context: Context) -> str:
         """Have the job; wait for it here, or hand over to the triggerer."""
         with translated(), reporting_failure(context, self), self._attempting(context) as attempt:
-            rules = self._rules()
-            return self._follow(attempt, rules, self._claim_job(attempt, rules))
+            case = self._case(attempt)
+            return self._follow(case, case.claim_job())
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
         """Come back from the triggerer and judge the job."""
@@ -191,17 +181,20 @@ class BacalhauSubmitJobOperator(BaseOperator):
 
         ended = check_event(event)
         with translated(), reporting_failure(context, self), self._attempting(context, ended["job_id"]) as attempt:
-            rules = self._rules()
-            if attempt.has_older_job():  # Airflow may hand over the event of an older attempt's trigger after a clear
-                self.log.info("Job %s is not the one that this attempt waits for.", ended["job_id"])
-                return self._follow(attempt, rules, self._claim_job(attempt, rules, thorough=True))
+            case = self._case(attempt)
             self.job_url = attempt.hook.settings.job_url(ended["job_id"])
-            error = error_of(ended)
-            if isinstance(error, WaitTimeout):
-                return self._give_up(attempt, rules, error)
-            if error is not None:
+            if (error := error_of(ended)) is None:
+                outcome = case.outcome()
+                is_hopeless = ended["status"] == "hopeless"
+                older = attempt.has_older_job(outcome.job)
+                job = self._claim_own(case) if older else case.judge(outcome, is_hopeless=is_hopeless)
+            elif attempt.has_older_job():
+                job = self._claim_own(case)
+            elif isinstance(error, WaitTimeout):
+                job = case.give_up(error)
+            else:
                 raise error
-            return self._finish(attempt, rules, is_hopeless=ended["status"] == "hopeless")
+            return self._follow(case, job)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Come back from the triggerer; when Airflow itself ended the wait, not without a thought for the job."""
@@ -232,7 +225,11 @@ class BacalhauSubmitJobOperator(BaseOperator):
                 attempt.break_off(error)
                 raise
 
-    def _rules(self) -> Rules:
+    def _case(self, attempt: Attempt) -> Case:
+        """Read how the task treats its job; what job that is, is read where one is claimed.
+
+        :raises InvalidJobSpec: naming the argument that cannot be.
+        """
         check_flags(
             wait_for_completion=self.wait_for_completion,
             deferrable=self.deferrable,
@@ -242,54 +239,19 @@ class BacalhauSubmitJobOperator(BaseOperator):
             cancel_on_kill=self.cancel_on_kill,
             log_output=self.log_output,
         )
-        return Rules.checked(
+        rules = Rules.checked(
             wait=Wait.checked(self.poll_interval, self.timeout),
             success_policy=self.success_policy,
             allow_missing_results=self.allow_missing_results,
             skip_on_exit_code=self.skip_on_exit_code,
             no_retry_on_exit_code=self.no_retry_on_exit_code,
             on_existing=self.on_existing,
+            log_output=self.log_output,
         )
+        return Case(attempt, rules, lambda: self._wanted(attempt, rules))
 
-    def _claim_job(self, attempt: Attempt, rules: Rules, *, thorough: bool = False) -> ClaimedJob:
-        wanted = self._draft(rules)
-        job = attempt.claim_job(self._claim(attempt, wanted), wanted.complete, rules, thorough=thorough)
-        return self._announced(attempt, job)
-
-    def _announced(self, attempt: Attempt, job: ClaimedJob) -> ClaimedJob:
-        self.job_id = job.job_id
-        self.job_url = push_job(attempt.context, attempt.hook, job.job_id)
-        self.log.info("Job %s (%s) %s: %s", job.job_id, job.name, job.how, self.job_url)
-        return job
-
-    def _follow(self, attempt: Attempt, rules: Rules, job: ClaimedJob, *, again: bool = False) -> str:
-        """Wait for the job, here or in the triggerer, and judge it.
-
-        :param again: whether it is already the second one, as the first was stopped for an earlier try.
-        """
-        if not self.wait_for_completion:
-            return job.job_id
-        deadline = rules.wait.deadline(job.age)
-        if not self.deferrable:
-            return self._wait(attempt, rules, deadline, again=again)
-        if self._is_over(attempt.client, job.job_id):
-            return self._finish(attempt, rules, again=again)
-        self.defer(
-            trigger=BacalhauJobTrigger(
-                job_id=job.job_id,
-                bacalhau_conn_id=self.bacalhau_conn_id,
-                poll_interval=rules.wait.poll_interval,
-                deadline=deadline,
-                fail_fast=self.fail_fast,
-                kill_reason=attempt.owner.kill_reason if self.cancel_on_kill else None,
-            ),
-            method_name="execute_complete",
-            # Airflow's own limit is the net, for when no triggerer is left to see the deadline pass.
-            timeout=None if deadline is None else timedelta(seconds=max(0.0, deadline - time.time()) + GRACE),
-        )
-        return job.job_id
-
-    def _draft(self, rules: Rules) -> Draft:
+    def _wanted(self, attempt: Attempt, rules: Rules) -> tuple[Claim, Draft]:
+        """Read which job the task asks for, and whose it is."""
         from airflow_provider_bacalhau.client.spec import require_waitable
 
         wanted = draft(
@@ -304,20 +266,44 @@ class BacalhauSubmitJobOperator(BaseOperator):
         if self.wait_for_completion:
             require_waitable(wanted.spec)
         check_count(rules.success_policy, wanted.spec)
-        return wanted
-
-    def _claim(self, attempt: Attempt, wanted: Draft) -> Claim:
         default = attempt.hook.settings.namespace
-        return claim_for(attempt.owner, wanted, name=self.name, namespace=self.namespace, default_namespace=default)
+        claim = claim_for(attempt.owner, wanted, name=self.name, namespace=self.namespace, default_namespace=default)
+        return claim, wanted
 
-    def _wait(self, attempt: Attempt, rules: Rules, deadline: float | None, *, again: bool) -> str:
+    def _claim_own(self, case: Case) -> ClaimedJob:
+        """Have this attempt's job: after a clear Airflow may hand over the event of an older attempt's trigger."""
+        self.log.info("Job %s is not the one that this attempt waits for.", self.job_id)
+        self.job_url = None
+        return case.claim_job(thorough=True)
+
+    def _follow(self, case: Case, job: ClaimedJob | None) -> str:
+        """Wait for the job, here or in the triggerer, and judge it; then the job that takes its place, if one does."""
+        while job is not None:
+            self._announce(case.attempt, job)
+            if not self.wait_for_completion:
+                return job.job_id
+            deadline = case.rules.wait.deadline(job.age)
+            if not self.deferrable:
+                job = self._wait(case, deadline)
+            elif self._is_over(case.attempt.client, job.job_id):
+                job = case.judge(case.outcome())
+            else:
+                self._hand_over(case, job.job_id, deadline)
+        return case.attempt.required_job_id
+
+    def _announce(self, attempt: Attempt, job: ClaimedJob) -> None:
+        self.job_id = job.job_id
+        self.job_url = push_job(attempt.context, attempt.hook, job.job_id)
+        self.log.info("Job %s (%s) %s: %s", job.job_id, job.name, job.how, self.job_url)
+
+    def _wait(self, case: Case, deadline: float | None) -> ClaimedJob | None:
         from airflow_provider_bacalhau.client.errors import JobHopeless, WaitTimeout
 
-        is_hopeless, job_id = False, attempt.required_job_id
+        attempt, is_hopeless = case.attempt, False
         try:
             attempt.client.wait(
-                job_id,
-                poll_interval=rules.wait.poll_interval,
+                attempt.required_job_id,
+                poll_interval=case.rules.wait.poll_interval,
                 deadline=deadline,
                 on_change=self._log_state,
                 is_cancelled=lambda: attempt.is_killed,
@@ -328,10 +314,15 @@ class BacalhauSubmitJobOperator(BaseOperator):
             is_hopeless = True
         except WaitTimeout as error:
             if not attempt.is_killed:
-                return self._give_up(attempt, rules, error)
+                return case.give_up(error)
         if attempt.is_killed:
-            raise AirflowException(f"The task was killed while it waited for job {job_id}{attempt.after_kill}.")
-        return self._finish(attempt, rules, is_hopeless=is_hopeless, again=again)
+            raise AirflowException(
+                f"The task was killed while it waited for job {attempt.required_job_id}{attempt.after_kill}."
+            )
+        return case.judge(case.outcome(), is_hopeless=is_hopeless)
+
+    def _log_state(self, job: Job) -> None:
+        self.log.info("Job %s is %s", job.id, job.standing)
 
     def _is_over(self, client: BacalhauClient, job_id: str) -> bool:
         """Look once; whether the job is over already."""
@@ -343,75 +334,21 @@ class BacalhauSubmitJobOperator(BaseOperator):
             self.log.warning("Cannot look at job %s just now: %s", job_id, error)
             return False
 
-    def _log_state(self, job: Job) -> None:
-        self.log.info("Job %s is %s", job.id, job.standing)
+    def _hand_over(self, case: Case, job_id: str, deadline: float | None) -> None:
+        """Go on in the triggerer: this process is done with the task.
 
-    def _finish(self, attempt: Attempt, rules: Rules, *, is_hopeless: bool = False, again: bool = False) -> str:
-        """Judge a job that is over, or that nothing can run any more."""
-        from airflow_provider_bacalhau.client.errors import JobFailed
-
-        job_id = attempt.required_job_id
-        outcome = attempt.client.outcome(job_id, policy=rules.success_policy)
-        if not outcome.job.state.is_terminal and (outcome.is_alive or not is_hopeless):  # it has come to life again
-            return self._follow(attempt, rules, self._claim_job(attempt, rules, thorough=True), again=again)
-        if not outcome.job.state.is_terminal:
-            outcome = self._ended(attempt, rules, outcome)
-        if not again and (another := self._replacement(attempt, rules, outcome.job)) is not None:
-            return self._follow(attempt, rules, another, again=True)
-        attempt.is_settled = True
-        try:
-            report_outcome(attempt.context, outcome, self.log, log_output=self.log_output, excused=rules.skipped)
-        except JobFailed as error:
-            error.permanent = error.permanent or rules.is_final(outcome)
-            raise
-        references = push_results(attempt.context, attempt.client, job_id)
-        if not references and not rules.allow_missing_results:
-            report_missing_results(outcome)
-        self.log.info("Job %s succeeded; results: %s.", job_id, describe_results(references))
-        return job_id
-
-    @staticmethod
-    def _ended(attempt: Attempt, rules: Rules, outcome: JobOutcome) -> JobOutcome:
-        """What came of a job that nothing can run any more, once it is stopped."""
-        from airflow_provider_bacalhau.client.diagnosis import JobOutcome
-        from airflow_provider_bacalhau.client.states import JobState
-
-        stopping = attempt.stop("It has failed on every node that could run it.")
-        if stopping.came_too_late:
-            return attempt.client.outcome(attempt.required_job_id, policy=rules.success_policy)
-        judged = JobOutcome.of(outcome.job, rules.success_policy, is_hopeless=True)
-        return judged if stopping.outcome is None else replace(judged, job=replace(judged.job, state=JobState.STOPPED))
-
-    def _replacement(self, attempt: Attempt, rules: Rules, job: Job) -> ClaimedJob | None:
-        """What takes the place of a job that was stopped by this task itself: for an earlier try, or beside another."""
-        from airflow_provider_bacalhau.client.claims import EXTRA_JOB
-        from airflow_provider_bacalhau.client.diagnosis import stop_reason
-        from airflow_provider_bacalhau.client.states import JobState
-
-        if job.state is not JobState.STOPPED or attempt.is_settled:
-            return None
-        reason = stop_reason(job)
-        if attempt.owner.was_killed_before(reason):
-            self.log.info("Job %s was stopped when an earlier try of this task was killed.", job.id)
-            return self._claim_job(attempt, rules, thorough=True)
-        if reason and EXTRA_JOB not in reason:
-            return None
-        # Requester servers from v1.0.4 on keep no reason: then another job of this attempt tells.
-        another = attempt.find_job(self._claim(attempt, self._draft(rules)), rules)
-        return None if another is None else self._announced(attempt, another)
-
-    def _give_up(self, attempt: Attempt, rules: Rules, error: WaitTimeout) -> str:
-        """Stop the job, and fail in the way of every job that did not succeed; unless it has just ended by itself."""
-        given = "" if rules.wait.timeout is None else f" of {rules.wait.timeout:.10g} s"
-        stopping = attempt.stop_and_show_tail("The Airflow task's timeout has passed.")
-        if stopping.came_too_late:
-            return self._finish(attempt, rules)
-        attempt.is_settled = True
-        raise timed_out(
-            attempt.context,
-            attempt.client,
-            attempt.required_job_id,
-            f"{error.message} The task's timeout{given} has passed, and {stopping.words}.",
-            self.log,
-            log_output=self.log_output,
+        :raises TaskDeferred: always.
+        """
+        self.defer(
+            trigger=BacalhauJobTrigger(
+                job_id=job_id,
+                bacalhau_conn_id=self.bacalhau_conn_id,
+                poll_interval=case.rules.wait.poll_interval,
+                deadline=deadline,
+                fail_fast=self.fail_fast,
+                kill_reason=case.attempt.owner.kill_reason if self.cancel_on_kill else None,
+            ),
+            method_name="execute_complete",
+            # Airflow's own limit is the net, for when no triggerer is left to see the deadline pass.
+            timeout=None if deadline is None else timedelta(seconds=max(0.0, deadline - time.time()) + GRACE),
         )

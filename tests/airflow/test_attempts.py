@@ -236,6 +236,23 @@ def test_an_event_of_the_cleared_attempts_trigger_is_not_taken_for_the_new_ones(
     network.client.stop(new, "test is over")
 
 
+def test_whose_job_it_is_and_how_it_ended_are_one_question(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Instance(network, deferrable=True)
+    job_id = made.left(exits(0))
+    network.state(job_id)
+    asked = []
+
+    async def get(dialect: OrchestratorDialect, job_id: str, **wanted: Any) -> Any:
+        asked.append(job_id)
+        return await original(dialect, job_id, **wanted)
+
+    original = OrchestratorDialect.get
+    monkeypatch.setattr(OrchestratorDialect, "get", get)
+    event = {"status": "over", "job_id": job_id}
+    assert made.operator(exits(0)).execute_complete(context_of(made.ti()), event) == job_id
+    assert asked == [job_id]
+
+
 def test_a_clear_runs_again_though_the_state_store_still_holds_the_old_id(instance: Instance) -> None:
     instance.store = Store()
     old = instance.attempt(exits(0)).value

@@ -206,6 +206,7 @@ def _place(mark: Mark, ti: WorkerTaskInstance, store: FileStore | None) -> None:
     from airflow_provider_bacalhau.client.dialects.orchestrator import OrchestratorDialect
     from airflow_provider_bacalhau.client.dialects.requester import RequesterDialect
     from airflow_provider_bacalhau.client.effects import TransportError
+    from airflow_provider_bacalhau.judging import Case
     from airflow_provider_bacalhau.operators.bacalhau import BacalhauSubmitJobOperator
 
     patched: Any = BacalhauClient
@@ -232,9 +233,9 @@ def _place(mark: Mark, ti: WorkerTaskInstance, store: FileStore | None) -> None:
             wait = BacalhauClient.wait
             patched.wait = lambda *args, **kwargs: wait(*args, **{**kwargs, "on_change": _die})
         case Mark.SUCCEEDED:
-            finish = BacalhauSubmitJobOperator._finish
-            patched = BacalhauSubmitJobOperator
-            patched._finish = lambda *args, **kwargs: _die(finish(*args, **kwargs))
+            decide = Case.judge
+            patched = Case
+            patched.judge = lambda *args, **kwargs: _die(decide(*args, **kwargs))
         case Mark.LOGGING:
             patched.log_tail = lambda *_, **__: "a line of the job's log"
             patched = BacalhauSubmitJobOperator

@@ -167,6 +167,7 @@ def rules(**arguments: Any) -> Rules:
         "skip_on_exit_code": None,
         "no_retry_on_exit_code": None,
         "on_existing": "replace",
+        "log_output": True,
     }
     return Rules.checked(**{**given, **arguments})
 
