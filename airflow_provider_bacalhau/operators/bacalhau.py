@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from airflow.providers.common.compat.sdk import AirflowException, BaseOperator, conf
 
-from airflow_provider_bacalhau.attempts import Attempt, ClaimedJob
 from airflow_provider_bacalhau.exceptions import translated
 from airflow_provider_bacalhau.hooks.bacalhau import DEFAULT_CONN_ID, BacalhauHook
-from airflow_provider_bacalhau.judging import Case
 from airflow_provider_bacalhau.links.bacalhau import BacalhauJobLink
 from airflow_provider_bacalhau.operators.results import BacalhauGetResultsOperator
 from airflow_provider_bacalhau.operators.stop import BacalhauStopJobOperator
-from airflow_provider_bacalhau.preparation import Draft, Limits, Rules, Wait, check_count, check_flags, claim_for, draft
 from airflow_provider_bacalhau.reporting import push_job, reporting_failure
 from airflow_provider_bacalhau.templates import read_template_file
 from airflow_provider_bacalhau.triggers.bacalhau import BacalhauJobTrigger, check_event, error_of
@@ -26,8 +23,11 @@ from airflow_provider_bacalhau.triggers.bacalhau import BacalhauJobTrigger, chec
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_bacalhau.attempts import Attempt, ClaimedJob
     from airflow_provider_bacalhau.client import BacalhauClient, Job
     from airflow_provider_bacalhau.client.naming import Claim
+    from airflow_provider_bacalhau.judging import Case
+    from airflow_provider_bacalhau.preparation import Draft, Rules
 
 __all__ = ["BacalhauGetResultsOperator", "BacalhauStopJobOperator", "BacalhauSubmitJobOperator"]
 
@@ -212,6 +212,8 @@ class BacalhauSubmitJobOperator(BaseOperator):
     @contextmanager
     def _attempting(self, context: Context, job_id: str | None = None) -> Iterator[Attempt]:
         """One leg of the task; however it breaks off, the job is not forgotten."""
+        from airflow_provider_bacalhau.attempts import Attempt
+
         self.job_id, self.job_url = job_id, None
         hook = BacalhauHook(self.bacalhau_conn_id)
         with hook.get_conn() as client:
@@ -230,6 +232,9 @@ class BacalhauSubmitJobOperator(BaseOperator):
 
         :raises InvalidJobSpec: naming the argument that cannot be.
         """
+        from airflow_provider_bacalhau.judging import Case
+        from airflow_provider_bacalhau.preparation import Rules, Wait, check_flags
+
         check_flags(
             wait_for_completion=self.wait_for_completion,
             deferrable=self.deferrable,
@@ -253,6 +258,7 @@ class BacalhauSubmitJobOperator(BaseOperator):
     def _wanted(self, attempt: Attempt, rules: Rules) -> tuple[Claim, Draft]:
         """Read which job the task asks for, and whose it is."""
         from airflow_provider_bacalhau.client.spec import require_waitable
+        from airflow_provider_bacalhau.preparation import Limits, check_count, claim_for, draft
 
         wanted = draft(
             self.job_spec,

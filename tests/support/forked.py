@@ -27,6 +27,7 @@ _IMPORTED = (
     "airflow_provider_bacalhau.client.spec",
     "airflow_provider_bacalhau.client.transport.sync",
     "airflow_provider_bacalhau.hooks.bacalhau",
+    "airflow_provider_bacalhau.judging",
     "airflow_provider_bacalhau.operators.bacalhau",
 )
 _ANSWERS = 3
