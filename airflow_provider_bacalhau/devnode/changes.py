@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
-from airflow_provider_bacalhau.devnode.records import Event, Execution, Job
+from airflow_provider_bacalhau.devnode.records import Event, Execution, Job, JobState
 
 
 class Trigger(Enum):
@@ -66,3 +66,8 @@ class Change:
     def events(self) -> list[tuple[str, Event]]:
         """Pairs of execution id (empty for the job) and event, in order."""
         return [("", event) for event in self.job_events] + self.execution_events
+
+
+def with_state(job: Job, state: JobState, now: int, message: str) -> Job:
+    """The job's next record: in another state, for a reason."""
+    return replace(job, state=state, message=message, revision=job.revision + 1, modified=now)

@@ -14,6 +14,7 @@ from typing import Any
 from airflow_provider_bacalhau.devnode.generations import Generation
 from airflow_provider_bacalhau.devnode.ranking import NodeView
 from airflow_provider_bacalhau.devnode.records import (
+    SECOND,
     ComputeState,
     DesiredState,
     Execution,
@@ -251,7 +252,7 @@ def state_json(story: Story, executions: Sequence[Execution], base: str, timeout
     shown: list[dict[str, Any]] | None = [_execution_json(story, execution, base) for execution in ordered]
     if generation.is_first and not executions:
         shown = None
-    due = job.created + round(timeout * 1_000_000_000)
+    due = job.created + round(timeout * SECOND)
     return {
         "JobID": job.id,
         "Executions": shown,

@@ -13,11 +13,11 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 
-from airflow_provider_bacalhau.devnode import scheduler
+from airflow_provider_bacalhau.devnode import messages, scheduler
 from airflow_provider_bacalhau.devnode.changes import AskForBid, Cancel, Change, LookAgain, Run, Trigger
 from airflow_provider_bacalhau.devnode.compute import ComputeNode, Ended, Problem, Reports
 from airflow_provider_bacalhau.devnode.jobspec import Accepted, same_job
-from airflow_provider_bacalhau.devnode.records import Event, Execution, Job, JobState
+from airflow_provider_bacalhau.devnode.records import SECOND, Event, Execution, Job, JobState
 from airflow_provider_bacalhau.devnode.scheduler import Settings
 from airflow_provider_bacalhau.devnode.selectors import SelectorError
 from airflow_provider_bacalhau.devnode.store import Store
@@ -71,9 +71,9 @@ class Orchestrator:
         for job in self._store.unfinished_jobs():
             for execution in self._store.executions(job.id):
                 if not execution.is_terminal:
-                    self._apply(scheduler.node_restarted(job, execution, self._now()))
+                    self._apply(messages.node_restarted(job, execution, self._now()))
             if job.timeout("TotalTimeout"):
-                self._at(job.id, job.created + job.timeout("TotalTimeout") * scheduler.SECOND, Trigger.TIMED_OUT)
+                self._at(job.id, job.created + job.timeout("TotalTimeout") * SECOND, Trigger.TIMED_OUT)
             waits = job.state is JobState.QUEUED
             self._evaluate_soon(job.id, Trigger.BACKOFF_OVER if waits else Trigger.REGISTERED)
 
@@ -101,13 +101,13 @@ class Orchestrator:
             spec["Name"] = spec["Name"] or job_id
             now = self._now()
             job = Job(job_id, spec, now, now)
-            self._apply(scheduler.submitted(job, now), new=True)
+            self._apply(messages.submitted(job, now), new=True)
             return job, self._evaluate_soon(job.id, Trigger.REGISTERED)
         if not force and same_job(existing.spec, spec):
             raise NoChangesError(
                 f"no changes detected for new job spec. Job Name: '{existing.name}', Job Id: '{existing.id}'"
             )
-        change = scheduler.updated(existing, spec, self._now())
+        change = messages.updated(existing, spec, self._now())
         self._apply(change)
         return change.job, self._evaluate_soon(existing.id, Trigger.UPDATED)
 
@@ -115,9 +115,9 @@ class Orchestrator:
         """Stop a job.
 
         :returns: an evaluation id, empty when it was stopped before.
-        :raises .scheduler.Refused: the job is over.
+        :raises .messages.Refused: the job is over.
         """
-        change = scheduler.stopped(job, reason, self._now(), tells_reason=self._settings.tells_reason)
+        change = messages.stopped(job, reason, self._now(), tells_reason=self._settings.tells_reason)
         if change is None:
             return ""
         self._apply(change)
@@ -126,24 +126,24 @@ class Orchestrator:
     def rerun(self, job: Job, version: int) -> tuple[Job, str]:
         """Run a job again, in one of its versions (0 for the latest).
 
-        :raises .scheduler.Refused: the job has not run yet; :raises .store.NotFoundError: no such version.
+        :raises .messages.Refused: the job has not run yet; :raises .store.NotFoundError: no such version.
         """
         spec = self._store.job_version(job.id, version).spec if version else job.spec
-        change = scheduler.rerun(job, spec, self._now())
+        change = messages.rerun(job, spec, self._now())
         self._apply(change)
         return change.job, self._evaluate_soon(job.id, Trigger.UPDATED)
 
     # what compute nodes report
 
     def _bid_accepted(self, execution_id: str) -> None:
-        self._report(execution_id, lambda job, execution: scheduler.bid_accepted(job, execution, self._now()))
+        self._report(execution_id, lambda job, execution: messages.bid_accepted(job, execution, self._now()))
 
     def _bid_rejected(self, execution_id: str, reason: str) -> None:
-        self._report(execution_id, lambda job, execution: scheduler.bid_rejected(job, execution, reason, self._now()))
+        self._report(execution_id, lambda job, execution: messages.bid_rejected(job, execution, reason, self._now()))
 
     def _ended(self, execution_id: str, ended: Ended) -> None:
         def transition(job: Job, execution: Execution) -> Change:
-            return scheduler.execution_completed(job, execution, ended.published, ended.output, self._now())
+            return messages.execution_completed(job, execution, ended.published, ended.output, self._now())
 
         self._report(execution_id, transition)
 
@@ -151,7 +151,7 @@ class Orchestrator:
         def transition(job: Job, execution: Execution) -> Change:
             now = self._now()
             event = Event(problem.message, problem.topic, now, problem.details)
-            return scheduler.execution_failed(job, execution, event, now)
+            return messages.execution_failed(job, execution, event, now)
 
         self._report(execution_id, transition)
 
@@ -228,7 +228,7 @@ class Orchestrator:
             if not self._closed:
                 self._evaluate_soon(job_id, trigger)
 
-        delay = max(0, at - self._clock()) / scheduler.SECOND
+        delay = max(0, at - self._clock()) / SECOND
         self._timers[key] = (at, asyncio.get_running_loop().call_later(delay, look))
 
     def _now(self) -> int:

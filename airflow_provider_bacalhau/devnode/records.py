@@ -1,4 +1,4 @@
-"""What the node keeps: jobs, executions, events. Facts only; who changes them is :mod:`.scheduler`."""
+"""What the node keeps: jobs, executions, events. Facts only; :mod:`.messages` and :mod:`.scheduler` change them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from enum import IntEnum, StrEnum
 from typing import Any
 
 from airflow_provider_bacalhau.devnode.resources import Resources, parse_resources
+
+SECOND = 1_000_000_000
+"""Nanoseconds: in them all times are kept."""
 
 
 class JobState(StrEnum):

@@ -29,6 +29,7 @@ from airflow_provider_bacalhau.devnode.generations import GENERATIONS
 from airflow_provider_bacalhau.devnode.inputs import Inputs
 from airflow_provider_bacalhau.devnode.orchestrator import Orchestrator
 from airflow_provider_bacalhau.devnode.publishers import Publishers
+from airflow_provider_bacalhau.devnode.records import SECOND
 from airflow_provider_bacalhau.devnode.resources import Resources
 from airflow_provider_bacalhau.devnode.routes.agent import AgentRoutes
 from airflow_provider_bacalhau.devnode.routes.auth import AuthRoutes
@@ -38,7 +39,7 @@ from airflow_provider_bacalhau.devnode.routes.nodes import NodeRoutes
 from airflow_provider_bacalhau.devnode.routes.orchestrator import OrchestratorRoutes
 from airflow_provider_bacalhau.devnode.routes.requester_first import first_guard
 from airflow_provider_bacalhau.devnode.routes.requester_parts import peer_key, requester_parts
-from airflow_provider_bacalhau.devnode.scheduler import SECOND, Settings
+from airflow_provider_bacalhau.devnode.scheduler import Settings
 from airflow_provider_bacalhau.devnode.settings import (
     check_allowed,
     check_folder,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from airflow_provider_bacalhau.devnode.inputs import read_allowed_path
-from airflow_provider_bacalhau.devnode.scheduler import SECOND
+from airflow_provider_bacalhau.devnode.records import SECOND
 
 _LAST_PORT = 65535
 

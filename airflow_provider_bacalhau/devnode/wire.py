@@ -10,14 +10,14 @@ from airflow_provider_bacalhau.devnode.compute import ENGINES, ComputeNode
 from airflow_provider_bacalhau.devnode.emulation import NEWEST, Emulation
 from airflow_provider_bacalhau.devnode.inputs import STORAGES
 from airflow_provider_bacalhau.devnode.publishers import PUBLISHERS
-from airflow_provider_bacalhau.devnode.records import Execution, HistoryItem, Job
+from airflow_provider_bacalhau.devnode.records import SECOND, Execution, HistoryItem, Job
 
 _SPEC_KEYS = ("Name", "Namespace", "Type", "Priority", "Count", "Constraints", "Meta", "Labels", "Tasks")
 
 
 def timestamp(nanoseconds: int) -> str:
     """RFC 3339 in UTC with the fraction that there is."""
-    seconds, fraction = divmod(nanoseconds, 1_000_000_000)
+    seconds, fraction = divmod(nanoseconds, SECOND)
     whole = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     digits = f"{fraction:09d}".rstrip("0")
     return f"{whole}.{digits}Z" if digits else f"{whole}Z"

@@ -20,6 +20,7 @@ from airflow_provider_bacalhau.devnode.emulation import Emulation
 from airflow_provider_bacalhau.devnode.faults import Fault, FaultError, FaultKind, Faults
 from airflow_provider_bacalhau.devnode.gateway import Streamed
 from airflow_provider_bacalhau.devnode.generations import GENERATIONS
+from airflow_provider_bacalhau.devnode.records import SECOND
 from airflow_provider_bacalhau.devnode.routes.errors import ApiError, Handler, error_response, json_response
 from airflow_provider_bacalhau.devnode.routes.requester_bodies import plain
 from airflow_provider_bacalhau.devnode.store import HIDDEN
@@ -287,7 +288,7 @@ def shifted(value: Any, seconds: float, key: str = "") -> Any:
     if key not in _TIMES:
         return value
     if isinstance(value, int):
-        return value + round(seconds * 1_000_000_000)
+        return value + round(seconds * SECOND)
     match = _TIME.fullmatch(value) if isinstance(value, str) else None
     if match is None or match[1].startswith("0001"):
         return value

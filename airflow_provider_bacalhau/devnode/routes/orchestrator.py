@@ -11,12 +11,12 @@ from aiohttp import web
 from airflow_provider_bacalhau.devnode import godecode as go
 from airflow_provider_bacalhau.devnode import jobspec, wire
 from airflow_provider_bacalhau.devnode.emulation import Emulation
+from airflow_provider_bacalhau.devnode.messages import Refused
 from airflow_provider_bacalhau.devnode.orchestrator import NoChangesError, Orchestrator
-from airflow_provider_bacalhau.devnode.records import ComputeState, Execution, HistoryItem, Job
+from airflow_provider_bacalhau.devnode.records import SECOND, ComputeState, Execution, HistoryItem, Job
 from airflow_provider_bacalhau.devnode.routes.errors import ApiError, internal_error, json_response
 from airflow_provider_bacalhau.devnode.routes.paging import Page, flag, natural
 from airflow_provider_bacalhau.devnode.routes.reading import label_selector, read_body
-from airflow_provider_bacalhau.devnode.scheduler import Refused
 from airflow_provider_bacalhau.devnode.selectors import matches
 from airflow_provider_bacalhau.devnode.store import NameTakenError, NotFoundError, Store
 from airflow_provider_bacalhau.devnode.transitions import early_execution, transitions
@@ -185,7 +185,7 @@ class OrchestratorRoutes:
             except ValueError as error:
                 raise ApiError(400, f"invalid next token: {error}", code="BadRequest", component="JobStore") from None
         size = limit or start.limit or self._emulation.history_page
-        after = natural(request, "since") * 1_000_000_000
+        after = natural(request, "since") * SECOND
 
         def wanted(item: HistoryItem) -> bool:
             return (
@@ -217,7 +217,7 @@ class OrchestratorRoutes:
         job = self._bucket(request)
         items = transitions(job, self._store.history(job.id), self._store.executions(job.id), self._emulation)
         level = {"job": "JobLevel", "execution": "ExecutionLevel"}.get(event_type, "")
-        since = natural(request, "since") * 1_000_000_000
+        since = natural(request, "since") * SECOND
         shown = [
             item
             for item in items

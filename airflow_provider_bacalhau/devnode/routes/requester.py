@@ -17,12 +17,12 @@ from airflow_provider_bacalhau.devnode.generations import Generation
 from airflow_provider_bacalhau.devnode.legacy_events import published_json
 from airflow_provider_bacalhau.devnode.legacy_jobs import RequesterJobs
 from airflow_provider_bacalhau.devnode.legacy_specs import submitted_spec
+from airflow_provider_bacalhau.devnode.messages import Refused
 from airflow_provider_bacalhau.devnode.orchestrator import Orchestrator
 from airflow_provider_bacalhau.devnode.ranking import rank
-from airflow_provider_bacalhau.devnode.records import ComputeState, Job, JobState
+from airflow_provider_bacalhau.devnode.records import SECOND, ComputeState, Job, JobState
 from airflow_provider_bacalhau.devnode.routes.errors import Handler
 from airflow_provider_bacalhau.devnode.routes.requester_bodies import answer, bacerror, echo, plain, quoted
-from airflow_provider_bacalhau.devnode.scheduler import SECOND, Refused
 from airflow_provider_bacalhau.devnode.selectors import SelectorError
 from airflow_provider_bacalhau.devnode.signatures import EnvelopeError, check_client, go_text, open_envelope
 from airflow_provider_bacalhau.devnode.store import AmbiguousError, NotFoundError, Store

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bacalhau.devnode import scheduler
+from airflow_provider_bacalhau.devnode import messages, scheduler
 from airflow_provider_bacalhau.devnode.changes import AskForBid, Cancel, Change, LookAgain, Run, Trigger
 from airflow_provider_bacalhau.devnode.jobspec import accept, decode_submission
+from airflow_provider_bacalhau.devnode.messages import Refused
 from airflow_provider_bacalhau.devnode.ranking import NodeView
-from airflow_provider_bacalhau.devnode.records import Event, Execution, Job, RunOutput, Topic
+from airflow_provider_bacalhau.devnode.records import SECOND, Event, Execution, Job, RunOutput, Topic
 from airflow_provider_bacalhau.devnode.resources import Resources
-from airflow_provider_bacalhau.devnode.scheduler import SECOND, Refused, Settings
+from airflow_provider_bacalhau.devnode.scheduler import Settings
 
 from .specs import recorded
 
@@ -43,7 +44,7 @@ class Cluster:
         self.looks: list[LookAgain] = []
         spec = self.spec(request)
         self.job = Job("j-1", {**spec, "Name": spec["Name"] or "j-1"}, self.now, self.now)
-        self.tell(scheduler.submitted(self.job, self.now))
+        self.tell(messages.submitted(self.job, self.now))
 
     def spec(self, request: dict[str, Any]) -> dict[str, Any]:
         return accept(decode_submission(json.dumps(request).encode()).job).spec
@@ -79,18 +80,18 @@ class Cluster:
     def accept(self, count: int = 1) -> Cluster:
         """Bids of the first nodes asked arrive together."""
         for execution_id in self.asked[:count]:
-            self.tell(scheduler.bid_accepted(self.job, self.executions[execution_id], self.now))
+            self.tell(messages.bid_accepted(self.job, self.executions[execution_id], self.now))
         del self.asked[:count]
         return self.evaluate()
 
     def complete(self) -> Cluster:
         execution = self.executions[self.running.pop(0)]
-        self.tell(scheduler.execution_completed(self.job, execution, {}, RunOutput(), self.now))
+        self.tell(messages.execution_completed(self.job, execution, {}, RunOutput(), self.now))
         return self.evaluate()
 
     def fail(self, message: str) -> Cluster:
         event = Event(message, Topic.RUNNING, self.now, {"IsError": "true"})
-        self.tell(scheduler.execution_failed(self.job, self.executions[self.running.pop(0)], event, self.now))
+        self.tell(messages.execution_failed(self.job, self.executions[self.running.pop(0)], event, self.now))
         return self.evaluate()
 
     def wait(self) -> Cluster:
@@ -101,7 +102,7 @@ class Cluster:
         return self.evaluate(look.trigger)
 
     def stop(self, reason: str) -> Cluster:
-        change = scheduler.stopped(self.job, reason, self.now)
+        change = messages.stopped(self.job, reason, self.now)
         assert change is not None
         self.tell(change)
         return self.evaluate(Trigger.STOPPED)
@@ -242,7 +243,7 @@ def test_count_5_on_three_nodes_leaves_the_recorded_history() -> None:
 def test_another_spec_under_the_same_name_is_the_next_version() -> None:
     cluster = replay("orchestrator", "wasm ok").accept().complete()
     other = cluster.spec(recorded("orchestrator")["same name other spec"]["request"]["json"])
-    cluster.tell(scheduler.updated(cluster.job, other, cluster.now))
+    cluster.tell(messages.updated(cluster.job, other, cluster.now))
     assert (cluster.job.state, cluster.job.message) == ("Pending", "Job update requested by user")
     cluster.evaluate(Trigger.UPDATED).accept().complete()
     body = answer("orchestrator", "after update get")["Job"]
@@ -257,7 +258,7 @@ def test_another_spec_under_the_same_name_is_the_next_version() -> None:
 def test_an_update_ends_what_runs_of_the_version_before() -> None:
     cluster = replay("orchestrator", "wasm ok").accept()
     (old,) = cluster.executions
-    cluster.tell(scheduler.updated(cluster.job, cluster.job.spec, cluster.now))
+    cluster.tell(messages.updated(cluster.job, cluster.job.spec, cluster.now))
     cluster.evaluate(Trigger.UPDATED)
     assert cluster.executions[old].message == "Execution stopped for job update"
     assert [e.message for _, e in cluster.events[-3:]] == [
@@ -272,7 +273,7 @@ def test_an_end_that_comes_after_the_stop_changes_nothing() -> None:
     (running,) = cluster.running
     cluster.stop("first")
     before = list(cluster.events)
-    late = scheduler.execution_completed(cluster.job, cluster.executions[running], {}, RunOutput(), cluster.now)
+    late = messages.execution_completed(cluster.job, cluster.executions[running], {}, RunOutput(), cluster.now)
     assert not late.executions
     assert cluster.events == before
 
@@ -280,12 +281,12 @@ def test_an_end_that_comes_after_the_stop_changes_nothing() -> None:
 def test_a_stop_that_comes_after_the_end_is_refused_in_the_recorded_words() -> None:
     cluster = replay("orchestrator", "wasm ok").accept().complete()
     with pytest.raises(Refused, match=r"^cannot stop job in state Completed$"):
-        scheduler.stopped(cluster.job, "late", cluster.now)
+        messages.stopped(cluster.job, "late", cluster.now)
 
 
 def test_stopping_twice_is_no_change() -> None:
     cluster = replay("orchestrator", "wasm ok").stop("once")
-    assert scheduler.stopped(cluster.job, "again", cluster.now) is None
+    assert messages.stopped(cluster.job, "again", cluster.now) is None
 
 
 def test_a_bid_of_a_stopped_job_is_not_approved() -> None:
@@ -318,7 +319,7 @@ def test_a_job_that_takes_longer_than_its_total_timeout_fails() -> None:
 def test_a_node_restart_costs_a_try_and_starts_over() -> None:
     cluster = replay("orchestrator", "wasm ok").accept()
     (lost,) = cluster.running
-    cluster.tell(scheduler.node_restarted(cluster.job, cluster.executions[lost], cluster.now))
+    cluster.tell(messages.node_restarted(cluster.job, cluster.executions[lost], cluster.now))
     cluster.evaluate()
     assert cluster.executions[lost].message == "Failing due to node restart"
     assert len(cluster.asked) == 1
