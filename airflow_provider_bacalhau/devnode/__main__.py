@@ -38,6 +38,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--allow-local-path",
+        dest="allow_local_paths",
         action="append",
         default=[],
         metavar="GLOB",
@@ -71,20 +72,13 @@ async def serve(options: argparse.Namespace) -> None:
     :raises ValueError: options that cannot be met; :raises OSError: a port or folder that cannot be used.
     """
     from airflow_provider_bacalhau.devnode.server import NodeServer
+    from airflow_provider_bacalhau.devnode.settings import NodeSettings
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    server = NodeServer(
-        emulate=options.emulate,
-        data_dir=options.data_dir,
-        nodes=options.nodes,
-        queue_backoff=options.queue_backoff,
-        port=options.port,
-        allow_local_paths=options.allow_local_path,
-        users=options.users,
-    )
+    server = NodeServer(NodeSettings.checked(**vars(options)))
     await server.start()
     ready = {"api": server.url, "gateway": server.url, "emulates": server.emulation.version, "token": server.token}
     print(json.dumps(ready), flush=True)  # noqa: T201 - the one line that callers wait for

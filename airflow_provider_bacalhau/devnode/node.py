@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from airflow_provider_bacalhau.devnode.faults import Faults
 from airflow_provider_bacalhau.devnode.server import NodeServer
+from airflow_provider_bacalhau.devnode.settings import NodeSettings
 
 
 class DevNode:
@@ -46,7 +47,7 @@ class DevNode:
         allow_local_paths: Sequence[str] = (),
         users: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        self._server = NodeServer(
+        settings = NodeSettings.checked(
             emulate=emulate,
             data_dir=data_dir,
             nodes=nodes,
@@ -55,6 +56,7 @@ class DevNode:
             allow_local_paths=allow_local_paths,
             users=users,
         )
+        self._server = NodeServer(settings)
         self._ready = threading.Event()
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -12,16 +12,13 @@ import shutil
 import socket
 import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 
 from airflow_provider_bacalhau.devnode.blocks import BlockStore
 from airflow_provider_bacalhau.devnode.compute import ComputeNode, Workshop
-from airflow_provider_bacalhau.devnode.emulation import Emulation, emulation
 from airflow_provider_bacalhau.devnode.engine import WasmEngine
 from airflow_provider_bacalhau.devnode.faults import Faults
 from airflow_provider_bacalhau.devnode.gateway import Archives, Gateway, drop_extra_headers
@@ -40,15 +37,8 @@ from airflow_provider_bacalhau.devnode.routes.orchestrator import OrchestratorRo
 from airflow_provider_bacalhau.devnode.routes.requester_first import first_guard
 from airflow_provider_bacalhau.devnode.routes.requester_parts import peer_key, requester_parts
 from airflow_provider_bacalhau.devnode.scheduler import Settings
-from airflow_provider_bacalhau.devnode.settings import (
-    check_allowed,
-    check_folder,
-    check_nodes,
-    check_port,
-    check_seconds,
-)
+from airflow_provider_bacalhau.devnode.settings import NodeSettings
 from airflow_provider_bacalhau.devnode.store import Store, sole_use
-from airflow_provider_bacalhau.devnode.users import read_users
 
 log = logging.getLogger(__name__)
 
@@ -62,38 +52,11 @@ _TURNS_TO_ACCEPT = 3
 
 
 class NodeServer:
-    """A node on the running event loop. Use :class:`.node.DevNode` from ordinary code.
+    """A node on the running event loop. Use :class:`.node.DevNode` from ordinary code."""
 
-    :param data_dir: folder that outlives the node; None for one that does not.
-    :param nodes: compute nodes of the emulated network.
-    :param queue_backoff: seconds between two looks at a queued job.
-    :param allow_local_paths: globs of host paths that jobs may read, with ``:rw`` at the end also write.
-    :param users: see :class:`.node.DevNode`.
-    :raises SettingError: a setting that cannot be; :raises ValueError: a version that cannot be emulated, or users that
-        it cannot have.
-    """
-
-    def __init__(
-        self,
-        *,
-        emulate: str = "v1.9.3",
-        data_dir: str | os.PathLike[str] | None = None,
-        nodes: int = 1,
-        queue_backoff: float = 1.0,
-        port: int = 0,
-        allow_local_paths: Sequence[str] = (),
-        users: Sequence[Mapping[str, Any]] = (),
-    ) -> None:
-        self.emulation: Emulation = emulation(emulate)
-        self._port = check_port(port)
-        self._count = check_nodes(nodes)
-        self._queue_backoff = check_seconds("queue_backoff", queue_backoff)
-        self._allowed = check_allowed(allow_local_paths)
-        self._users_shown = list(users)
-        self._users = read_users(users)
-        if users and not self.emulation.users:
-            raise ValueError(f"{emulate} has no built-in users")
-        self._wanted_dir = None if data_dir is None else check_folder(data_dir)
+    def __init__(self, settings: NodeSettings) -> None:
+        self._settings = settings
+        self.emulation = settings.emulation
         self._closing = contextlib.AsyncExitStack()
         self._running = contextlib.AsyncExitStack()
         self._changing = asyncio.Lock()
@@ -111,7 +74,7 @@ class NodeServer:
         """
         async with contextlib.AsyncExitStack() as stack:
             self._take_folder(stack)
-            await self._run(_bound_socket(self._port))
+            await self._run(_bound_socket(self._settings.port))
             stack.push_async_callback(self._end)
             self._closing = stack.pop_all()
 
@@ -174,11 +137,11 @@ class NodeServer:
             await self._closing.aclose()
 
     def _take_folder(self, stack: contextlib.AsyncExitStack) -> None:
-        if self._wanted_dir is None:
+        if self._settings.folder is None:
             self.data_dir = Path(tempfile.mkdtemp(prefix="bacalhau-devnode-"))
             stack.callback(shutil.rmtree, self.data_dir, ignore_errors=True)
         else:
-            self.data_dir = Path.cwd() / self._wanted_dir
+            self.data_dir = Path.cwd() / self._settings.folder
             self.data_dir.mkdir(parents=True, exist_ok=True)
             stack.enter_context(sole_use(self.data_dir))
 
@@ -212,7 +175,7 @@ class NodeServer:
             stack.callback(pool.shutdown, wait=True, cancel_futures=True)
         return Workshop(
             engine=engine,
-            inputs=Inputs(blocks, self._allowed),
+            inputs=Inputs(blocks, self._settings.allowed_paths),
             publishers=Publishers(blocks, self.data_dir / "archives"),
             emulation=self.emulation,
             folder=runs,
@@ -224,7 +187,7 @@ class NodeServer:
     def _orchestrator(self, store: Store, workshop: Workshop) -> Orchestrator:
         generation = GENERATIONS.get(self.emulation.version)
         new_id = generation.new_node_id if generation else lambda: f"n-{uuid.uuid4()}"
-        ids = [store.meta(f"node-{number}", new_id) for number in range(self._count)]
+        ids = [store.meta(f"node-{number}", new_id) for number in range(self._settings.nodes)]
         meta = {"bacalhau.org/requester.id": ids[0]}
         if self.emulation.node_shape == "peer":
             meta["bacalhau.org/requester.publicKey"] = peer_key(ids[0])
@@ -232,7 +195,7 @@ class NodeServer:
             meta["bacalhau.org/orchestrator.id"] = ids[0]
             meta["bacalhau.org/server.instance.id"] = hashlib.sha256(ids[0].encode()).hexdigest()
         settings = Settings(
-            round(self._queue_backoff * SECOND),
+            round(self._settings.queue_backoff * SECOND),
             self.emulation.oversubscription,
             has_queue=self.emulation.has_queue,
             tells_reason=self.emulation.tells_reason,
@@ -256,20 +219,20 @@ class NodeServer:
         agent = AgentRoutes(
             orchestrator,
             self.emulation,
-            queue_backoff=self._queue_backoff,
+            queue_backoff=self._settings.queue_backoff,
             data_dir=str(self.data_dir),
-            allowed_paths=self._allowed,
-            users=self._users_shown,
+            allowed_paths=self._settings.allowed_paths,
+            users=self._settings.user_entries,
         )
         requester = requester_parts(orchestrator, store, workshop, self.emulation)
         generation = GENERATIONS.get(self.emulation.version)
         is_first = generation is not None and generation.is_first
-        middleware = first_guard() if is_first else guard(self.emulation, self._users)
+        middleware = first_guard() if is_first else guard(self.emulation, self._settings.users)
         spoiling = spoil(self.faults, self.emulation, self.restart_soon)
         app = web.Application(middlewares=[spoiling, middleware], client_max_size=self.emulation.body_limit + 1)
         app.add_routes(FaultRoutes(self.faults, self.token, self.restart_soon).routes())
         app.add_routes(requester.routes)
-        auth = AuthRoutes(orchestrator.nodes[0].id, self.emulation, offers_challenge=not self._users)
+        auth = AuthRoutes(orchestrator.nodes[0].id, self.emulation, offers_challenge=not self._settings.users)
         parts = () if is_first else (jobs, NodeRoutes(orchestrator, self.emulation), agent, auth)
         for part in (*parts, Gateway(workshop.blocks), Archives(self.data_dir / "archives")):
             app.add_routes(part.routes())
