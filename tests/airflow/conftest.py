@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import logging
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.support.answering import Answer, answering
 
 from .running import MODES
 
@@ -113,45 +116,11 @@ def unused_port() -> int:
         return port
 
 
-Answer = tuple[int, bytes]
-
-
 @pytest.fixture
 def serve() -> Iterator[Callable[[Callable[[str], Answer]], str]]:
     """Starts HTTP servers that answer every path as they are told, and that know nothing of Bacalhau."""
-    import threading
-    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-    servers = []
-
-    def start(answer: Callable[[str], Answer]) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length") or 0))  # or it is taken for the next request
-                status, body = answer(self.path)
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815  # names that the standard library asks for
-
-            def log_message(self, *arguments: object) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        return f"http://127.0.0.1:{server.server_port}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    with contextlib.ExitStack() as stack:
+        yield lambda answer: stack.enter_context(answering(lambda asked: answer(asked.target)))
 
 
 @pytest.fixture

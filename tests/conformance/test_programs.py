@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import io
 import tarfile
 import tempfile
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_provider_bacalhau.client.states import JobState
+from tests.support.answering import answering
 
 from . import programs
 from .jobs import Submitter, exiting, inline, job
@@ -177,28 +175,5 @@ def _of_the_node(folder: str, kind: str = "local") -> dict[str, Any]:
     return {"Source": {"Type": kind, "Params": {"SourcePath": folder}}, "Target": "/inputs"}
 
 
-@contextlib.contextmanager
-def _serving(content: bytes) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found = "missing" not in self.path
-            self.send_response(200 if found else 404)
-            self.send_header("Content-Length", str(len(content) if found else 0))
-            self.end_headers()
-            if found and self.command == "GET":
-                self.wfile.write(content)
-
-        do_HEAD = do_GET  # noqa: N815  # the base class's name
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+def _serving(content: bytes) -> AbstractContextManager[str]:
+    return answering(lambda asked: (404, b"") if "missing" in asked.target else (200, content))
