@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
     from airflow_provider_bacalhau.preparation import Draft, Rules
 
 __all__ = ["BacalhauGetResultsOperator", "BacalhauStopJobOperator", "BacalhauSubmitJobOperator"]
-
-GRACE: Final = 60.0
-"""Seconds by which Airflow's own limit of a wait lies beyond the trigger's."""
 
 _ENDED_BY_AIRFLOW: Final = "__fail__"
 
@@ -345,16 +341,12 @@ class BacalhauSubmitJobOperator(BaseOperator):
 
         :raises TaskDeferred: always.
         """
-        self.defer(
-            trigger=BacalhauJobTrigger(
-                job_id=job_id,
-                bacalhau_conn_id=self.bacalhau_conn_id,
-                poll_interval=case.rules.wait.poll_interval,
-                deadline=deadline,
-                fail_fast=self.fail_fast,
-                kill_reason=case.attempt.owner.kill_reason if self.cancel_on_kill else None,
-            ),
-            method_name="execute_complete",
-            # Airflow's own limit is the net, for when no triggerer is left to see the deadline pass.
-            timeout=None if deadline is None else timedelta(seconds=max(0.0, deadline - time.time()) + GRACE),
+        trigger = BacalhauJobTrigger(
+            job_id=job_id,
+            bacalhau_conn_id=self.bacalhau_conn_id,
+            poll_interval=case.rules.wait.poll_interval,
+            deadline=deadline,
+            fail_fast=self.fail_fast,
+            kill_reason=case.attempt.owner.kill_reason if self.cancel_on_kill else None,
         )
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=trigger.net)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, BaseSensorOperator, PokeReturnValue, conf
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from airflow_provider_bacalhau.client.diagnosis import JobOutcome
     from airflow_provider_bacalhau.client.errors import BacalhauError
 
-_GRACE = 60.0
 _LOOK_AGAIN_AFTER = 2.0
 
 
@@ -131,18 +129,14 @@ class BacalhauJobSensor(BaseSensorOperator):
             self.log.warning("Cannot look at job %s just now, trying on: %s", job_id, error)
 
     def _hand_over(self, job_id: str) -> None:
-        self.defer(
-            # Airflow's own limit is the net, for when no triggerer is left to see the deadline pass: not every version
-            # raises a sensor's timeout at it.
-            timeout=timedelta(seconds=self.timeout + _GRACE),
-            trigger=BacalhauJobTrigger(
-                job_id=job_id,
-                bacalhau_conn_id=self.bacalhau_conn_id,
-                poll_interval=float(self.poke_interval),
-                deadline=time.time() + self.timeout,
-            ),
-            method_name="execute_complete",
+        trigger = BacalhauJobTrigger(
+            job_id=job_id,
+            bacalhau_conn_id=self.bacalhau_conn_id,
+            poll_interval=float(self.poke_interval),
+            deadline=time.time() + self.timeout,
         )
+        # The deadline comes first: not every version of Airflow raises a sensor's timeout at its own limit.
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=trigger.net)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
         """Come back from the triggerer and judge the job."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, cast, get_args
 
@@ -21,6 +23,9 @@ question of a fresh triggerer was seen to take 14 s on a busy machine."""
 
 STOP_SECONDS: Final = 10.0
 """How long stopping a job may take."""
+
+GRACE: Final = 60.0
+"""Seconds by which Airflow's own limit of a wait lies beyond the trigger's."""
 
 _MOST_FACTS: Final = 10
 _LONGEST_FACT: Final = 350  # one may quote 300 characters of a server's, and tell how many there were
@@ -147,6 +152,11 @@ class BacalhauJobTrigger(BaseTrigger):
         self.fail_fast = fail_fast
         self.kill_reason = kill_reason
         self._has_fired = False
+
+    @property
+    def net(self) -> timedelta | None:
+        """Airflow's own limit of the wait, for when no triggerer is left to see the deadline pass."""
+        return None if self.deadline is None else timedelta(seconds=max(0.0, self.deadline - time.time()) + GRACE)
 
     @cached_property
     def _hook(self) -> BacalhauHook:
