@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_bacalhau.client import BacalhauClient, Job
     from airflow_provider_bacalhau.client.claims import Finding
-    from airflow_provider_bacalhau.client.facts import StopOutcome
+    from airflow_provider_bacalhau.client.facts import StopOutcome, Submission
     from airflow_provider_bacalhau.client.naming import Claim, Owner
     from airflow_provider_bacalhau.client.spec import JobSpec
     from airflow_provider_bacalhau.hooks.bacalhau import BacalhauHook
@@ -194,12 +194,21 @@ class Attempt:
         if finding.job is not None:
             return self._go_on_with(finding.job, claim)
         spec = complete(self.client)
-        self._refuse_if_killed("before it submitted its job")
+        self.refuse_if_killed("before it submitted its job")
         self.job_id, self._is_submitting = None, True  # a job that was taken away is no matter of a kill any more
-        submission = self.client.submit_for(finding.claim, spec)
+        submission = self._submit(finding.claim, spec)
         self._keep(submission.job_id)
         how = "was submitted before" if submission.adopted else "submitted"
         return ClaimedJob(submission.job_id, finding.claim.name, how)
+
+    def _submit(self, claim: Claim, spec: JobSpec) -> Submission:
+        from airflow_provider_bacalhau.client.errors import InvalidJobSpec, RequestRefused
+
+        try:
+            return self.client.submit_for(claim, spec)
+        except (InvalidJobSpec, RequestRefused):
+            self._is_submitting = False  # there is no job, so none is looked for
+            raise
 
     def find_job(self, claim: Claim, rules: Rules) -> ClaimedJob | None:
         """Go on with another job of this attempt, if there is one."""
@@ -248,7 +257,7 @@ class Attempt:
         if self.is_killed:  # while the server was at it
             if self._stops_when_killed:
                 self.stop(self.owner.kill_reason, quickly=True)
-            self._refuse_if_killed("while it submitted its job")
+            self.refuse_if_killed("while it submitted its job")
 
     def _kept_id(self) -> str:
         """Id of the attempt's job, where an earlier try has kept it; Airflow keeps it over a clear as well."""
@@ -262,7 +271,11 @@ class Attempt:
         is_ours = isinstance(kept, dict) and kept.get("key") == self.owner.key
         return str(kept.get("job_id") or "") if is_ours else ""
 
-    def _refuse_if_killed(self, when: str) -> None:
+    def refuse_if_killed(self, when: str) -> None:
+        """Go no further with a task that was killed.
+
+        :raises AirflowException: if it was.
+        """
         if self.is_killed:
             raise AirflowException(f"The task was killed {when}.")
 
@@ -333,7 +346,7 @@ class Attempt:
     def stop(self, reason: str, *, quickly: bool = False) -> Stopping:
         """Stop the job.
 
-        :param quickly: whether to try but once, and to wait for two seconds only.
+        :param quickly: whether to take no more than two seconds for it, as a signal handler must.
         """
         from airflow_provider_bacalhau.client.errors import BacalhauError, NotAuthorised
 

@@ -25,6 +25,7 @@ from airflow_provider_bacalhau.client.errors import (
     ExistingJob,
     InvalidJobSpec,
     NotFound,
+    RequestRefused,
     ServerUnavailable,
     SubmissionUnclear,
     UnexpectedAnswer,
@@ -183,18 +184,20 @@ class Claims(Watching):
     async def stop_for(
         self, owner: Owner, *, namespace: str, reason: str, seconds: float = 0.0
     ) -> list[tuple[str, StopOutcome]]:
-        """Stop the live jobs of an attempt whose ids are not known.
+        """Stop the live jobs of an attempt whose ids are not known, and those from before a clear.
 
         :param namespace: where to look.
         :param reason: for the job's history.
-        :param seconds: for how long to look when there is none: the server may still be at work on a submission.
+        :param seconds: for how long to look when there is none of its own: the server may still be at work on it.
         :returns: ids of the jobs that were alive, each with what came of stopping it.
         """
         until = self._clock() + seconds
+        stopped: list[tuple[str, StopOutcome]] = []
         while True:
-            alive = _alive([job for job in await self._jobs_of(owner, namespace) if owner.owns(job)])
-            if alive or self._clock() >= until:
-                return [(job.id, await self._stop(job, reason)) for job in alive]
+            alive = _alive([job for job in await self._jobs_of(owner, namespace) if owner.takes_along(job)])
+            stopped += [(job.id, await self._stop(job, reason)) for job in alive]
+            if any(owner.owns(job) for job in alive) or self._clock() >= until:
+                return stopped
             await Sleep(_LOOK_EVERY / 4)
 
     async def age(self, job: Job) -> float:
@@ -219,7 +222,7 @@ class Claims(Watching):
     async def _known(self, job_id: str, claim: Claim) -> Job | None:
         try:
             job = await (await self.dialect()).get(job_id)
-        except NotFound:
+        except (NotFound, RequestRefused):  # what was kept may be anything; the beginning of many ids is refused
             return None
         return job if claim.owner.owns(job) and claim.counter_in(job.name) is not None else None
 

@@ -22,7 +22,7 @@ from airflow_provider_bacalhau.client.effects import Operation, TransportError
 from airflow_provider_bacalhau.client.errors import BacalhauError, ConfigurationError, InvalidJobSpec
 from airflow_provider_bacalhau.client.facts import StopOutcome
 from airflow_provider_bacalhau.client.operations import Operations
-from airflow_provider_bacalhau.client.retry import with_retry
+from airflow_provider_bacalhau.client.retry import in_little_time, with_retry
 from airflow_provider_bacalhau.client.settings import ClientSettings, api_address
 
 if TYPE_CHECKING:
@@ -131,23 +131,23 @@ class BacalhauClient:
     def stop_quickly(self, job_id: str, reason: str, *, seconds: float = 2.0) -> StopOutcome:
         """Stop a job from a signal handler; see :meth:`quickly`.
 
-        :param seconds: for each exchange.
+        :param seconds: for each request.
         """
         return self.quickly(_primitive(Dialect.stop)(self.operations, job_id, reason), seconds=seconds)
 
     def quickly(self, operation: Operation[T], *, seconds: float = 2.0) -> T:
-        """Run an operation from a signal handler: one try each request, on a connection of its own, in little time.
+        """Run an operation from a signal handler, on a connection of its own, in little time.
 
         Airflow kills a process five seconds after it has told it to end, and the client's own connection may be in
         the middle of a request.
 
-        :param seconds: for each exchange.
+        :param seconds: for each request; within them it is sent again where that is worth it.
         """
         from airflow_provider_bacalhau.client.transport.sync import SyncTransport
 
         transport = SyncTransport(replace(self.settings, timeout=seconds))
         try:
-            return transport.run(with_auth(operation, self.operations.auth))
+            return transport.run(in_little_time(with_auth(operation, self.operations.auth), time.monotonic, seconds))
         finally:
             transport.close()
 

@@ -107,6 +107,7 @@ class Request:
     :param headers: headers beside those that the transport sets.
     :param body: bytes of a JSON body; always sent with a Content-Length, since servers refuse chunked bodies.
     :param repeatable: whether sending it twice is harmless although the method does not promise so.
+    :param answer_key: a key that every good answer holds; an answer without it is not the API's.
     :param timeout: seconds for the whole exchange; None takes the connection's.
     :param max_bytes: bound on the answer's body.
     :param sink: takes the body of a 2xx answer instead of memory.
@@ -119,6 +120,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     repeatable: bool = False
+    answer_key: str = ""
     timeout: float | None = None
     max_bytes: int = MAX_RESPONSE_BYTES
     sink: Sink | None = None

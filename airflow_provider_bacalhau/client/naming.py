@@ -97,6 +97,12 @@ class Owner:
         """Whether a job is of this very attempt, in whichever try it was submitted."""
         return self.knows(job) and job.labels.get(KEY_LABEL) == self.key
 
+    def takes_along(self, job: Job) -> bool:
+        """Whether a job is to end with this attempt when that is killed: its own, or one from before a clear."""
+        generation = job.labels.get(GENERATION_LABEL, "")
+        is_older = generation.isdecimal() and int(generation) < self.max_tries
+        return self.owns(job) or (is_older and self.knows(job))
+
     @property
     def has_next_try(self) -> bool:
         """Whether Airflow will try once more if this try fails, and that try finds the job of this one."""

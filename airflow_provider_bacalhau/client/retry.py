@@ -3,15 +3,18 @@
 What is behind it (on real nodes, and in the servers' code): a 500 is often an *answer* (a job that is already over, a
 spec that did not change), so only the server's own "Internal server error" to a GET is worth repeating; 429 is said
 before the handler runs and carries no Retry-After; 503 ``Server Timeout!`` is said while the handler may still be at
-work, so after a submission it settles nothing.
+work, so after a submission it settles nothing. What is no word of Bacalhau, such as the page of a proxy in its place,
+settles nothing either: a submission under a unique name and a stop are asked for again.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
-from airflow_provider_bacalhau.client.dialects.answers import settles_nothing
+from airflow_provider_bacalhau.client.dialects.answers import settles_nothing, tells_nothing
 from airflow_provider_bacalhau.client.effects import (
     Failure,
     Operation,
@@ -27,6 +30,7 @@ T = TypeVar("T")
 MAX_ATTEMPTS = 5
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 30.0
+_LEAST_TIME = 0.1
 
 _UNSURE_FAILURES = frozenset({Failure.TIMEOUT, Failure.LOST})
 
@@ -61,7 +65,7 @@ def pause_before_retry(request: Request, outcome: Response | TransportError, att
         return _retry_after(outcome, pause)
     if outcome.status == 500 and request.method == "GET" and _is_internal(outcome):
         return pause
-    return None
+    return pause if is_harmless_to_repeat(request) and tells_nothing(request, outcome) else None
 
 
 async def with_retry(operation: Operation[T]) -> T:
@@ -69,34 +73,55 @@ async def with_retry(operation: Operation[T]) -> T:
     return await with_requests(operation, _send)
 
 
-async def _send(request: Request) -> Response:
+async def in_little_time(operation: Operation[T], clock: Callable[[], float], seconds: float) -> T:
+    """Run an operation; send again what is worth it, as long as there is time.
+
+    :param clock: gives the time in seconds.
+    :param seconds: for each request, with all its repetitions.
+    """
+
+    async def send(request: Request) -> Response:
+        until = clock() + seconds
+        return await _send(request, lambda: until - clock())
+
+    return await with_requests(operation, send)
+
+
+async def _send(request: Request, time_left: Callable[[], float] | None = None) -> Response:
     attempt = 0
     may_be_done = False
     outcome: Response | TransportError
     while True:
         attempt += 1
         try:
-            outcome = await request
+            outcome = await (request if time_left is None else replace(request, timeout=max(time_left(), _LEAST_TIME)))
         except TransportError as error:
             outcome = error
         pause = pause_before_retry(request, outcome, attempt)
         if pause is None:
             break
-        may_be_done = may_be_done or _may_be_done(outcome)
-        await Sleep(pause * random.uniform(1.0, 1.5))  # noqa: S311  # spreads clients, guards nothing
+        pause *= random.uniform(1.0, 1.5)  # noqa: S311  # spreads clients, guards nothing
+        if time_left is not None and time_left() < pause + _LEAST_TIME:
+            break
+        may_be_done = may_be_done or _may_be_done(request, outcome)
+        await Sleep(pause)
         if request.sink is not None:
             request.sink.truncate(0)
     if isinstance(outcome, TransportError):
         raise TransportError(outcome.failure, sent=outcome.sent or may_be_done, detail=outcome.detail)
-    is_open = may_be_done and request.repeatable and not (outcome.ok or _may_be_done(outcome))
+    is_open = may_be_done and request.repeatable and not (outcome.ok or _may_be_done(request, outcome))
     if is_open and settles_nothing(request, outcome):  # the last word on this sending perhaps, but not on the first
         raise TransportError(Failure.LOST, sent=True, detail=f"and then HTTP {outcome.status} told nothing of it")
     return outcome
 
 
-def _may_be_done(outcome: Response | TransportError) -> bool:
+def _may_be_done(request: Request, outcome: Response | TransportError) -> bool:
     """Whether the server may have done what it was asked, though this came of it."""
-    return outcome.sent if isinstance(outcome, TransportError) else outcome.status in {502, 503, 504}
+    if isinstance(outcome, TransportError):
+        return outcome.sent
+    if outcome.status in {404, 405, 429}:  # the first two, if not Bacalhau's, from where there is none; 429 comes first
+        return False
+    return outcome.status in {502, 503, 504} or tells_nothing(request, outcome)
 
 
 def _retry_after(response: Response, otherwise: float) -> float:

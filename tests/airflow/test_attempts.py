@@ -23,6 +23,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_bacalhau import attempts
 from airflow_provider_bacalhau.attempts import owner_of
 from airflow_provider_bacalhau.client import BacalhauClient, Job
+from airflow_provider_bacalhau.client.claims import Claims
 from airflow_provider_bacalhau.client.dialects.orchestrator import OrchestratorDialect
 from airflow_provider_bacalhau.client.errors import NotAuthorised
 from airflow_provider_bacalhau.client.naming import DEPLOYMENT_LABEL, GENERATION_LABEL, label_value
@@ -307,6 +308,15 @@ def test_a_state_store_that_fails_is_done_without(instance: Instance, log: Calla
     assert "task state could not be read" in log()
 
 
+def test_a_state_store_that_holds_half_an_id_is_done_without(instance: Instance) -> None:
+    job_id = instance.left(sleeps(1))
+    instance.left(exits(0), instance.ti(map_index=1))  # so that the half is that of several
+    instance.store = Store(bacalhau_job={"key": owner_of(context_of(instance.ti()), instance.network.url).key})
+    instance.store["bacalhau_job"]["job_id"] = "j-"
+    ran = instance.attempt(sleeps(1), instance.ti(2))
+    assert (ran.error, ran.value) == (None, job_id)
+
+
 # --- An edited DAG ---
 
 
@@ -438,6 +448,43 @@ def test_a_kill_while_the_task_looks_for_its_job_stops_it(
     assert str(ran.error) == "The task was killed before it submitted its job."
     assert [job.id for job in waiting_here.jobs] == [job_id]
     assert waiting_here.states == ["Stopped"]
+
+
+@pytest.mark.parametrize("after_kill", ["goes on", "is broken off"])
+def test_a_kill_right_after_a_clear_stops_the_job_from_before_it(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch, after_kill: str
+) -> None:
+    instance.left(LASTING)
+    operator = instance.operator(LASTING)
+    real = BacalhauClient.find_for
+
+    def find_for(client: BacalhauClient, *args: Any, **kwargs: Any) -> Any:
+        operator.on_kill()
+        if after_kill == "is broken off":
+            raise AirflowException("Task received SIGTERM signal")
+        return real(client, *args, **kwargs)
+
+    monkeypatch.setattr(BacalhauClient, "find_for", find_for)
+    assert isinstance(run_task(operator, instance.ti(2, max_tries=3)).error, AirflowException)
+    assert instance.states == ["Stopped"]
+
+
+def test_a_kill_right_before_the_task_is_deferred_keeps_it_from_that(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Instance(network, deferrable=True)
+    operator = made.operator(LASTING)
+    real = BacalhauClient.get
+
+    def get(client: BacalhauClient, job_id: str) -> Job:
+        job: Job = real(client, job_id)
+        operator.on_kill()
+        return job
+
+    monkeypatch.setattr(BacalhauClient, "get", get)
+    with pytest.raises(AirflowException, match="The task was killed before it was deferred"):
+        operator.execute(context_of(made.ti()))
+    assert made.states == ["Stopped"]
 
 
 def test_airflows_own_execution_timeout_stops_the_job(waiting_here: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -863,6 +910,28 @@ def test_a_job_that_is_not_to_be_touched_runs_on_although_no_other_try_follows(
     ran = last(replace(first, try_number=2, xcoms={}), env={"A": "1"}, on_existing="fail")
     assert "It runs on." in str(ran.error)
     assert not client.get(job_id).state.is_terminal
+
+
+def test_a_job_that_is_refused_is_not_looked_for(
+    disturbed: tuple[DevNode, BacalhauClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Claims, "stop_for", lambda *arguments, **named: pytest.fail("there is no job to stop"))
+    ran = last(env={"TOO_LONG": "x" * 10_000_000})
+    assert isinstance(ran.error, AirflowFailException)
+
+
+@pytest.mark.parametrize("kind", ["login_page", "bad_gateway"])
+def test_a_killed_tasks_stop_that_a_proxy_has_answered_is_asked_for_again(
+    disturbed: tuple[DevNode, BacalhauClient], kind: str
+) -> None:
+    node, client = disturbed
+    rule = node.faults.add(Fault(kind, method="DELETE", times=2))
+    operator = BacalhauSubmitJobOperator(task_id="task", poll_interval=0.2, job_spec=LASTING)
+    ti = FakeTaskInstance(on_push=lambda key, value: operator.on_kill() if key == "job_url" else None)
+    ran = run_task(operator, ti)
+    assert rule.hits == 2
+    assert isinstance(ran.error, AirflowException)
+    assert client.get(ti.job_id).state.value == "Stopped"
 
 
 def test_a_stop_that_has_time_is_tried_again(disturbed: tuple[DevNode, BacalhauClient]) -> None:

@@ -266,6 +266,18 @@ def test_a_kill_that_knows_no_id_stops_what_is_alive_of_its_attempt_only(task: T
     assert task.client.stop_for(owner, namespace="default", reason="again") == []
 
 
+def test_a_kill_that_knows_no_id_stops_what_is_left_from_before_a_clear_and_nothing_newer(task: Task) -> None:
+    old = task.attempt(LASTING)
+    new = task.attempt(LASTING, max_tries=4, try_number=4)
+    older = task.client.submit_for(task.claim(LASTING, max_tries=1), read_job_spec(LASTING)).job_id
+    task.ids.append(older)
+    owner = task.claim(LASTING, max_tries=3, try_number=3).owner
+    stopped = task.client.stop_for(owner, namespace="default", reason="why")
+    assert stopped == [(older, StopOutcome.STOPPED)]
+    assert task.state(old) is JobState.STOPPED  # by the newer attempt
+    assert not task.state(new).is_terminal
+
+
 def test_a_kill_waits_for_the_job_that_is_just_being_submitted_though_an_earlier_one_failed(task: Task) -> None:
     task.finish(exiting(3))
     owner = task.claim(exiting(3)).owner

@@ -62,7 +62,7 @@ BOTH_WAYS = {
 STRANGE = {FaultKind.LOGIN_PAGE, FaultKind.GARBAGE, FaultKind.HUGE, FaultKind.REDIRECT}
 """No answers of Bacalhau at all."""
 
-UNCLEAR = {FaultKind.REFUSE, FaultKind.SERVER_TIMEOUT, FaultKind.BAD_GATEWAY}
+UNCLEAR = {FaultKind.REFUSE, FaultKind.SERVER_TIMEOUT, FaultKind.BAD_GATEWAY, *STRANGE}
 """Where names are not unique, a submission that met these is left to the next try: it may have been done."""
 
 
@@ -110,13 +110,13 @@ class Spoiling:
 
     @property
     def leaves_it_running(self) -> bool:
-        """Whether a stop that was not done is not asked for again, as nobody can tell what was said."""
-        return not self.after_work and (self.kind in STRANGE or self.kind is FaultKind.FORGOTTEN)
+        """Whether a stop that was not done is not asked for again, as the server says that there is nothing to stop."""
+        return self.kind is FaultKind.FORGOTTEN
 
     def costs_a_try(self, server: str) -> bool:
         """Whether only the next try succeeds."""
         if self.request == SUBMIT and not self.after_work:
-            return self.kind in STRANGE or (server == NO_UNIQUE_NAMES and self.kind in UNCLEAR)
+            return server == NO_UNIQUE_NAMES and self.kind in UNCLEAR
         if self.request == SEARCH:
             return self.kind in STRANGE or self.kind is FaultKind.MISSING_FIELDS
         return False

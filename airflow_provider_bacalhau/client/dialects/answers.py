@@ -123,6 +123,18 @@ def settles_nothing(request: Request, response: Response) -> bool:
     return isinstance(error, ServerUnavailable | UnexpectedAnswer | NotAuthorised | NotSupported)
 
 
+def tells_nothing(request: Request, response: Response) -> bool:
+    """Whether an answer is no word of Bacalhau on what was asked: a proxy's page, or an error without a reason.
+
+    Only for requests that say by ``answer_key`` what a good answer holds.
+    """
+    if not request.answer_key:
+        return False
+    if response.ok:
+        return not Fields(response.json()).has(request.answer_key)
+    return isinstance(error_of(request, response), ServerUnavailable | UnexpectedAnswer)
+
+
 class _Body:
     """What the body of an unhappy answer says, whichever shape it has."""
 

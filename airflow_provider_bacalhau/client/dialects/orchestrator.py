@@ -87,7 +87,12 @@ class OrchestratorDialect(Dialect):
         body = json.dumps({"Job": job}).encode()
         refuse_if_too_large(body)
         request = Request(
-            "POST", self._jobs(), headers=_JSON, body=body, repeatable=self.can.unique_names and bool(spec.name)
+            "POST",
+            self._jobs(),
+            headers=_JSON,
+            body=body,
+            repeatable=self.can.unique_names and bool(spec.name),
+            answer_key="JobID",
         )
         try:
             answer = await self._exchange(request)
@@ -178,7 +183,7 @@ class OrchestratorDialect(Dialect):
         body = json.dumps({"reason": reason}).encode()
         try:
             target = self._jobs(job_id, namespace=namespace)
-            answer = await self._get(target, method="DELETE", headers=_JSON, body=body)
+            answer = await self._get(target, method="DELETE", headers=_JSON, body=body, answer_key="EvaluationID")
         except NotFound:
             return StopOutcome.NOT_FOUND
         except JobOver as error:
@@ -336,8 +341,9 @@ class OrchestratorDialect(Dialect):
         method: str = "GET",
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        answer_key: str = "",
     ) -> Fields:
-        request = Request(method, target, headers=headers or {}, body=body)
+        request = Request(method, target, headers=headers or {}, body=body, answer_key=answer_key)
         try:
             return await self._exchange(request)
         except TransportError as error:

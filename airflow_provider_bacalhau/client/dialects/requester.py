@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bacalhau.client.dialects.answers import unreachable
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 _JSON = {"Content-Type": "application/json"}
 _NO_JOB = "00000000-0000-4000-8000-000000000000"
 _JOB_ID = "x-bacalhau-job-id"
+_CANCELLED_KEY = "state"
 _NO_NODES = "not enough nodes to run job"
 
 _ALREADY = {
@@ -188,7 +190,11 @@ class RequesterDialect(Dialect):
         try:
             if self.can.cancels_twice and await self._state(job_id) is JobState.STOPPED:
                 return StopOutcome.ALREADY_STOPPED
-            await self._exchange(await self._signed("cancel", {"JobID": job_id, "Reason": reason}))
+            request = replace(
+                await self._signed("cancel", {"JobID": job_id, "Reason": reason}), answer_key=_CANCELLED_KEY
+            )
+            if not (await self._exchange(request)).has(_CANCELLED_KEY):
+                raise not_what_belongs_there(request, 200)
         except NotFound:
             return StopOutcome.NOT_FOUND
         except JobOver:

@@ -121,12 +121,13 @@ def test_an_id_that_was_kept_is_the_only_question() -> None:
     "kept",
     [
         UNKNOWN,
+        refusal(500, {"Message": "multiple jobs found for id j-", "Code": "MultipleJobsFound"}),
         one(ours("Stopped")),
         one(ours(owner=replace(OWNER, task_id="other"))),
         one(ours(owner=replace(OWNER, max_tries=1))),
         one(job(Name=replace(CLAIM, spec_hash="f" * 16).name, Labels=OWNER.labels)),
     ],
-    ids=["gone", "stopped", "another task's", "from before a clear", "another spec's"],
+    ids=["gone", "half an id", "stopped", "another task's", "from before a clear", "another spec's"],
 )
 def test_an_id_that_was_kept_is_not_trusted(kept: Response) -> None:
     script = Script.of(version(), kept, UNKNOWN, several())

@@ -26,6 +26,7 @@ from airflow_provider_bacalhau.client.errors import (
 from airflow_provider_bacalhau.client.facts import Job, StopOutcome
 from airflow_provider_bacalhau.client.reading import Fields
 from airflow_provider_bacalhau.client.results import refer
+from airflow_provider_bacalhau.client.retry import MAX_ATTEMPTS, with_retry
 from airflow_provider_bacalhau.client.spec import read_job_spec
 from airflow_provider_bacalhau.client.spec.legacy_shape import TASK_NAME, name_annotation
 from airflow_provider_bacalhau.client.states import ExecutionState, JobState
@@ -237,6 +238,14 @@ def test_a_stopped_job_is_told_from_one_that_is_stopped_now(version: str) -> Non
 def test_old_servers_are_asked_how_a_job_ended(version: str, how: str, outcome: StopOutcome) -> None:
     script = Script.of(exchange(version, "cancel completed").response, state(how))
     assert script.run(dialect(version).stop("j", "because")) is outcome
+
+
+@pytest.mark.parametrize("page", [ok({}), ok({"status": "ok"}), Response(200, {}, b"<html>"), refusal(500, "<html>")])
+def test_a_stop_that_something_else_has_answered_is_asked_for_again_and_never_believed(page: Response) -> None:
+    done = exchange("v0.3.29", "cancel running").response
+    assert Script.of(page, done).run(with_retry(dialect("v0.3.29").stop("j", "because"))) is StopOutcome.STOPPED
+    with pytest.raises((UnexpectedAnswer, ServerUnavailable)):
+        Script.of(*[page] * MAX_ATTEMPTS).run(with_retry(dialect("v0.3.29").stop("j", "because")))
 
 
 def test_a_job_that_is_gone_before_it_is_stopped_is_not_found() -> None:

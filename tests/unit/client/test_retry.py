@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ from airflow_provider_bacalhau.client.errors import (
     UnexpectedAnswer,
     Unreachable,
 )
-from airflow_provider_bacalhau.client.retry import MAX_ATTEMPTS, pause_before_retry, with_retry
+from airflow_provider_bacalhau.client.facts import StopOutcome
+from airflow_provider_bacalhau.client.retry import MAX_ATTEMPTS, in_little_time, pause_before_retry, with_retry
 from tests.support.drive import Script, ok, refusal
 from tests.support.recorded import answer
 
@@ -37,6 +39,7 @@ OLD = refusal(500, {"message": "Internal Server Error", "error": "Job not found.
 BARE = refusal(500)
 HTML = {"content-type": "text/html"}
 PROXY = Response(500, HTML, b"<html>An error occurred</html>")
+PAGE = Response(200, HTML, b"<html>Please log in</html>")
 
 
 def lost(failure: Failure = Failure.LOST, *, sent: bool = True) -> TransportError:
@@ -180,10 +183,15 @@ def submitting(version: str, spec: Spec | None = None) -> Operation[Any]:
 
 TAKEN = ok({"JobID": "j-1", "EvaluationID": "e", "Warnings": None})
 
+PAGES = [PAGE, ok({}), ok([]), Response(200), Response(201, {}, b"{")]
+"""Answers that are good but for what they say."""
+
+TOO_LARGE = lost(Failure.TOO_LARGE)
+
 UNCLEAR: list[Response | TransportError] = [
     lost(),
     lost(Failure.TIMEOUT),
-    lost(Failure.TOO_LARGE),
+    TOO_LARGE,
     refusal(502),
     refusal(503, "Server Timeout!"),
     refusal(504),
@@ -200,7 +208,7 @@ UNCLEAR: list[Response | TransportError] = [
 ]
 
 
-@pytest.mark.parametrize("outcome", UNCLEAR, ids=str)
+@pytest.mark.parametrize("outcome", [*UNCLEAR, *PAGES], ids=str)
 @pytest.mark.parametrize("version", ["v1.4.0", "v1.7.0"])
 def test_where_names_are_not_unique_an_unclear_submission_is_said_and_never_sent_again(
     version: str, outcome: Response | TransportError
@@ -212,7 +220,7 @@ def test_where_names_are_not_unique_an_unclear_submission_is_said_and_never_sent
     assert script.sleeps == []
 
 
-@pytest.mark.parametrize("outcome", [lost(), lost(Failure.TIMEOUT), refusal(502), refusal(503)], ids=str)
+@pytest.mark.parametrize("outcome", [*filter(lambda one: one != TOO_LARGE, UNCLEAR), *PAGES], ids=str)
 @pytest.mark.parametrize("version", ["v1.8.0", "v1.9.3"])
 def test_where_names_are_unique_a_named_submission_is_sent_again(
     version: str, outcome: Response | TransportError
@@ -273,7 +281,7 @@ def test_what_never_left_is_sent_again_on_every_version(version: str) -> None:
 @pytest.mark.parametrize("body", [{}, {"JobID": ""}, {"JobID": None}, [], None, "<html>"])
 def test_a_submission_answered_without_an_id_is_unclear(body: object) -> None:
     with pytest.raises(SubmissionUnclear):
-        Script.of(ok(body)).run(submitting("v1.9.3"))
+        Script.of(*[ok(body)] * MAX_ATTEMPTS).run(submitting("v1.9.3"))
 
 
 def test_a_request_over_the_limit_is_not_sent() -> None:
@@ -296,6 +304,71 @@ def test_the_spec_is_written_in_the_shape_of_the_version() -> None:
     assert shapes == [True, False]
 
 
+# -- stopping ---------------------------------------------------------------------------------------------------------
+
+
+def stopping(version: str) -> Operation[StopOutcome]:
+    return with_retry(OrchestratorDialect(ServerVersion(version)).stop("j-1", "why"))
+
+
+STOPPED = ok({"EvaluationID": "e"})
+
+
+@pytest.mark.parametrize(
+    "outcome", [*filter(lambda one: one != TOO_LARGE, UNCLEAR), *PAGES, Response(404, HTML, b"<html>")], ids=str
+)
+@pytest.mark.parametrize("version", ["v1.4.0", "v1.9.3"])
+def test_a_stop_that_got_no_word_of_the_server_is_asked_for_again(
+    version: str, outcome: Response | TransportError
+) -> None:
+    script = Script.of(outcome, STOPPED)
+    assert script.run(stopping(version)) is StopOutcome.STOPPED
+    assert len(script.requests) == 2
+
+
+@pytest.mark.parametrize("answer_", [OVER, OLD, refusal(403, {"Message": "no"}), refusal(400, {"Message": "bad"})])
+def test_a_stop_that_got_its_answer_is_not_asked_for_again(answer_: Response) -> None:
+    script = Script.of(answer_)
+    with contextlib.suppress(BacalhauError):
+        script.run(stopping("v1.9.3"))
+    assert len(script.requests) == 1
+
+
+class Clocked(Script):
+    """A script in which sleeping and asking take time."""
+
+    now = 0.0
+    takes = 0.0
+
+    def perform(self, effect: Any) -> Any:
+        if isinstance(effect, Request):
+            assert effect.timeout is not None
+            self.now += min(self.takes, effect.timeout)
+        self.now += getattr(effect, "seconds", 0.0)
+        return super().perform(effect)
+
+    def stop(self) -> StopOutcome:
+        stop = OrchestratorDialect(ServerVersion("v1.9.3")).stop("j-1", "why")
+        return self.run(in_little_time(stop, lambda: self.now, 2.0))
+
+
+@pytest.mark.parametrize("outcome", [PAGE, refusal(502), lost(), lost(Failure.REFUSED, sent=False)], ids=str)
+def test_in_little_time_a_stop_is_asked_for_again_as_well(outcome: Response | TransportError) -> None:
+    script = Clocked([outcome, outcome, STOPPED])
+    assert script.stop() is StopOutcome.STOPPED
+    assert script.now < 2.0
+
+
+@pytest.mark.parametrize("takes", [0.0, 0.3, 0.9, 1.95, 5.0])
+@pytest.mark.parametrize("outcome", [PAGE, refusal(429, retry_after="9"), lost(Failure.TIMEOUT)], ids=str)
+def test_in_little_time_all_repetitions_together_end_in_time(outcome: Response | TransportError, takes: float) -> None:
+    script = Clocked([outcome] * MAX_ATTEMPTS)
+    script.takes = takes
+    with pytest.raises(BacalhauError):
+        script.stop()
+    assert script.now <= 2.0
+
+
 def test_a_submission_posts_json() -> None:
     script = Script.of(TAKEN)
     script.run(submitting("v1.9.3"))
@@ -313,10 +386,11 @@ def test_a_submission_posts_json() -> None:
         [refusal(401, {"Message": "token expired"})],
         [refusal(403, {"Message": "no"})],
         [refusal(404, {"Message": "Not Found"})],
-        [refusal(302, location="/login")],
-        [INTERNAL],
-        [PROXY],
-        [Response(404, HTML, b"<html>")],
+        [refusal(302, location="/login")] * (MAX_ATTEMPTS - 1),
+        [INTERNAL] * (MAX_ATTEMPTS - 1),
+        [PROXY] * (MAX_ATTEMPTS - 1),
+        [PAGE] * (MAX_ATTEMPTS - 1),
+        [Response(404, HTML, b"<html>")] * (MAX_ATTEMPTS - 1),
         [Response(400, HTML, b"<html>")],
         [Response(413, HTML, b"<html>")],
     ],
