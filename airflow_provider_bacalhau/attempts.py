@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -89,13 +90,21 @@ def deployment(server: str) -> str:
     return address or "default"
 
 
+def _without_secrets(address: str) -> str:
+    """Scheme, host and port of an address; whatever else it holds may be meant for nobody."""
+    scheme, mark, rest = address.rpartition("://")
+    return f"{scheme}{mark}{re.split('[/?#]', rest)[0].rpartition('@')[2]}"
+
+
 @functools.cache
 def _warn_of(address: str) -> None:
     """Warn once in a process."""
     log.warning(
         "%s: another Airflow on the same Bacalhau network could take this one's jobs for its own. Set [bacalhau] "
         "deployment_id to the same text on all workers and triggerers of this Airflow.",
-        f"This Airflow's address is {address}" if address else "This Airflow has no address ([api] base_url)",
+        f"This Airflow's address is {_without_secrets(address)}"
+        if address
+        else "This Airflow has no address ([api] base_url)",
     )
 
 

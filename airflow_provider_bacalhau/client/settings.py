@@ -145,12 +145,13 @@ def api_address(host: str, port: int | None = None, *, use_tls: bool = False) ->
 def is_loopback(url: str) -> bool:
     """Whether an address is one of this machine alone; an empty one, which nobody else can name, counts as such."""
     try:
-        host = urlsplit(url).hostname or ""
+        host = (urlsplit(url).hostname or "").rstrip(".")
     except ValueError:
         return False
-    if host in {"", "localhost"}:
+    if host in {"", "localhost"} or host.endswith(".localhost"):
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
+        return address.is_loopback or address.is_unspecified
     except ValueError:
         return False

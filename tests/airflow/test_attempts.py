@@ -824,6 +824,9 @@ def test_the_configured_deployment_tells_jobs_of_airflows_apart(
         ("", "This Airflow has no address"),
         ("http://localhost:8080", "This Airflow's address is http://localhost:8080"),
         ("http://127.0.0.1:8080", "This Airflow's address is http://127.0.0.1:8080"),
+        ("http://me:s3cret@localhost:8080/?t=0", "This Airflow's address is http://localhost:8080:"),
+        ("http://0.0.0.0:8080", "This Airflow's address is http://0.0.0.0:8080"),
+        ("http://airflow.localhost", "This Airflow's address is http://airflow.localhost"),
         ("https://airflow.example", ""),
     ],
 )
