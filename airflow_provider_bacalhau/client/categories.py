@@ -22,7 +22,7 @@ class FailureCategory(StrEnum):
         member.is_retried = is_retried
         return member
 
-    PROGRAM_FAILED = "PROGRAM_FAILED", "A program ended with an exit code that is not success."
+    PROGRAM_FAILED = "PROGRAM_FAILED", "A program ended with an exit code that is not success, or could not be started."
     IMAGE_NOT_FOUND = "IMAGE_NOT_FOUND", "The Docker image cannot be had."
     MODULE_INVALID = "MODULE_INVALID", "The WebAssembly module cannot be loaded.", False
     INPUT_UNAVAILABLE = "INPUT_UNAVAILABLE", "An input cannot be read by the node."

@@ -18,11 +18,13 @@ class Cause:
 
     :param pattern: is found in what the server says, ``TOPIC: MESSAGE``.
     :param hint: what to do about it.
+    :param is_better: whether this hint is better than what servers suggest.
     """
 
     category: FailureCategory
     pattern: re.Pattern[str]
     hint: str
+    is_better: bool = False
 
 
 def cause_of(said: Sequence[tuple[str, str]]) -> tuple[Cause, str] | None:
@@ -37,32 +39,60 @@ def cause_of(said: Sequence[tuple[str, str]]) -> tuple[Cause, str] | None:
     return None
 
 
-def _cause(category: FailureCategory, pattern: str, hint: str) -> Cause:
-    return Cause(category, re.compile(pattern, re.IGNORECASE), hint)
+def _cause(category: FailureCategory, pattern: str, hint: str, *, is_better: bool = False) -> Cause:
+    return Cause(category, re.compile(pattern, re.IGNORECASE), hint, is_better)
 
+
+_LOOK_AT_INPUT = "Check that the input is there, and that the compute nodes can read it."
 
 _CAUSES: tuple[Cause, ...] = (
     _cause(
         FailureCategory.IMAGE_NOT_FOUND,
-        r"Docker:ImageNotFound|image not available|manifest unknown|pull access denied",
-        "Check the image's name and tag, and that the compute nodes can reach its registry.",
+        r"Docker:ImageInvalid|invalid image format|invalid reference format",
+        "Image is not the name of an image: write it as registry/name:tag, in lower case.",
+        is_better=True,
+    ),
+    _cause(
+        FailureCategory.IMAGE_NOT_FOUND,
+        r"(?<!gateway image: Error response from )daemon: Get \"?https?://[^\s\"]+/v2/|toomanyrequests",
+        "Check the name of the registry in Image, and that the compute nodes can reach it and may pull from it.",
+        is_better=True,  # servers call it an internal error, or suggest a login
+    ),
+    _cause(
+        FailureCategory.IMAGE_NOT_FOUND,
+        r"Docker:(ImageNotFound|Unauthorized|Forbidden)|image not available|could not inspect image|manifest unknown"
+        r"|no matching manifest|pull access denied|failed to pull docker image",
+        "Check the image's name and tag, that it is built for the compute nodes' platform, and that they can reach its "
+        "registry.",
+    ),
+    _cause(
+        FailureCategory.PROGRAM_FAILED,
+        r"container process.*(exec: \"|chdir to cwd|exec user process)|exec format error|no command specified",
+        "The program could not be started: check Entrypoint, Parameters and WorkingDirectory against the image.",
     ),
     _cause(
         FailureCategory.MODULE_INVALID,
         r"Name section not found",
         "Build the module with its name section (do not strip it; wasm-opt -g keeps it).",
+        is_better=True,
     ),
     _cause(
         FailureCategory.MODULE_INVALID,
-        r"invalid magic number|failed to (compile module|load entry module|instantiate|parse WebAssembly)"
-        r"|invalid (version header|section)",
+        r"unable to find the entrypoint|entrypoint '[^']*' not found|no WASM export with that name",
+        "The module does not export that function: build a program (with a main), or name another Entrypoint.",
+    ),
+    _cause(
+        FailureCategory.MODULE_INVALID,
+        r"invalid magic number|failed to (compile module|load module|load entry module|instantiate|parse WebAssembly)"
+        r"|invalid (version header|section)|no export found for '|unknown module \"|module\[[^\]]*\] not instantiated"
+        r"|module not found: |function '[^']*'(:| should) ",
         "The entry module is none that a node can load: check what its input source really holds, and that it imports "
         "nothing but WASI (wasi_snapshot_preview1).",
     ),
     _cause(
-        FailureCategory.MODULE_INVALID,
-        r"unable to find the entrypoint",
-        "The module does not export that function: build a program (with a main), or name another Entrypoint.",
+        FailureCategory.REFUSED_SPEC,
+        r"requested memory exceeds the wasm limit",
+        "A WebAssembly program has 4 GB at most: ask for less (Resources.Memory).",
     ),
     _cause(
         FailureCategory.OUT_OF_MEMORY,
@@ -88,18 +118,25 @@ _CAUSES: tuple[Cause, ...] = (
     # A node looks at the inputs to reckon the job's size, so a missing one comes with these words.
     _cause(
         FailureCategory.INPUT_UNAVAILABLE,
-        r"calculating resource usage of job|getting job disk space requirements|S3InputSource",
-        "Check that the input is there, and that the compute nodes can read it.",
+        r"^Downloading Inputs:|calculating resource usage of job|getting job disk space requirements|S3InputSource",
+        _LOOK_AT_INPUT,
     ),
     _cause(
         FailureCategory.PUBLISH_FAILED,
-        r"^Publishing Results:|failed to publish|error publishing|S3Publisher|IPFSPublisher|managed S3 publisher",
+        r"^Publishing Results:|failed to (publish|get publisher)|error publishing|local publisher failed"
+        r"|failed to upload result|S3Publisher|IPFSPublisher|managed S3 publisher",
         "Check the publisher's parameters and the compute node's rights to write there.",
     ),
     _cause(
         FailureCategory.INPUT_UNAVAILABLE,
-        r"failed to (begin download|download|prepare|fetch|get)|input source|storage provider|no such (file|key|bucket)"
-        r"|invalid cid|NoSuchBucket|NoSuchKey",
-        "Check that the input is there, and that the compute nodes can read it.",
+        r"failed to (begin download|download|prepare|fetch|stat|get(?! executor| container))|input source"
+        r"|storage provider|no such (file|key|bucket)|invalid cid|NoSuchBucket|NoSuchKey|non-(200|OK) response"
+        r"|checksum mismatch|preparing storage path|volume .*(allowlisted|not granted|does not exist)|could not access volume",
+        _LOOK_AT_INPUT,
+    ),
+    _cause(
+        FailureCategory.NO_SUITABLE_NODE,
+        r"not enough capacity to run job",
+        "Ask for less (Resources), or add nodes.",
     ),
 )

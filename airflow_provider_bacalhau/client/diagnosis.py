@@ -123,7 +123,8 @@ def _judge(
     if found := cause_of(causes):
         cause, message = found
         summary = f"Job {job.id} {failed}: {first_line(message)}."
-        return Diagnosis(cause.category, summary, _server_hint(history) or cause.hint, facts)
+        hint = cause.hint if cause.is_better else _server_hint(history) or cause.hint
+        return Diagnosis(cause.category, summary, hint, facts)
     refusals = [one.message for one in executions if one.state is ExecutionState.ASK_FOR_BID_REJECTED and one.message]
     if not causes and refusals:
         return Diagnosis(

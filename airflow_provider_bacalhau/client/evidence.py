@@ -26,20 +26,24 @@ def facts_of(job: Job, executions: Sequence[Execution], history: Sequence[Histor
     for alike in _alike(executions)[-5:]:
         one, ended = alike[0], alike[0].state is ExecutionState.COMPLETED
         # A completed execution's message is that of an earlier event, such as "Running".
-        why = "" if ended or not one.message else f": {first_line(one.message)}"
+        why = "" if ended or not one.message else f": {one_line(one.message.strip(), 1000)}"
         exit_code = f", exit code {one.exit_code}" if one.exit_code is not None else ""
-        yield one_line(f"{_who(alike)}: {one.state.value}{exit_code}{why}", 600)
+        yield f"{one_line(_who(alike), 300)}: {one.state.value}{exit_code}{why}"
         yield from (f"  stderr {clean(f'| {line}', 300)}" for line in one.stderr.splitlines()[-_MOST_LINES:])
+        if one.stderr_truncated:
+            yield "  stderr … goes on; the server keeps its beginning, the job's results the whole"
         shown.add(one.message)
     errors = [one.event for one in history if one.event.is_error and one.event.message not in shown]
     for event in errors[-5:]:
         if not NO_NODE.search(event.message):  # the job says so itself
-            yield one_line(f"event {clean(event.topic, 100)}: {first_line(coded(event))}", 600)
+            yield f"event {one_line(event.topic, 100)}: {one_line(coded(event).strip(), 1000)}"
 
 
 def first_line(text: str) -> str:
-    """The first line of a remote text, without its full stop."""
-    return clean(text.strip().splitlines()[0].rstrip("."), 300) if text.strip() else ""
+    """The first line of a remote text, without its full stop; and the second where that is only announced."""
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    told = " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1])
+    return clean(told.rstrip("."), 300)
 
 
 def coded(event: Event) -> str:

@@ -15,6 +15,11 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2
 # Who is asked, and from the question mark on: a password, and the signature that opens a store to whoever reads a log.
 _ADDRESS = re.compile(r"://(?:[^\s/?#]*@)?([^\s?#\"<>]*)([?#][^\s\"<>]*)?")
 _ENDS_A_PHRASE = ".,;:)]}'"
+# A signature told without the address that it belongs to: `requests` has but path and query in its errors.
+_SIGNATURE = re.compile(
+    r"\b(X-(?:Amz|Goog)-(?:Signature|Credential|Security-Token)|AWSAccessKeyId|Signature|sig)=[^\s&\"'<>]+",
+    re.IGNORECASE,
+)
 
 
 def clean(text: str, longest: int = _LONGEST_TEXT) -> str:
@@ -22,7 +27,7 @@ def clean(text: str, longest: int = _LONGEST_TEXT) -> str:
 
     Of an address it leaves ``https://host/path?…``: it may be signed, and hold a user's name and password.
     """
-    text = _ADDRESS.sub(_without_secrets, text.strip())
+    text = _SIGNATURE.sub(r"\1=…", _ADDRESS.sub(_without_secrets, text.strip()))
     shown = _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text[: longest + 1])
     return shown if len(text) <= longest else f"{shown[:longest]}… ({len(text)} characters)"
 

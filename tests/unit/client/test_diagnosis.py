@@ -385,6 +385,51 @@ def event(message: str, topic: str = "Running Execution", execution: str = "e-1"
     return HistoryEvent(Event(message, topic, {"IsError": "true", **details}), execution_id=execution)
 
 
+DAEMON = "Error response from daemon: "
+RUNC = f"failed to start container: {DAEMON}failed to create shim task: OCI runtime create failed: runc create failed: "
+NO_INSPECTION = (
+    'Could not inspect image "x:1" - could be due to repo/image not existing, or registry needing authorization: '
+)
+UNRESOLVED = 'Get "https://nosuch.invalid/v2/": dial tcp: lookup nosuch.invalid on 10.0.0.53:53: no such host'
+
+# Seen on v1.9.3 and v1.3.2 with Docker; of those that name a file, none is about an input.
+ON_DOCKER = [
+    (f"{DAEMON}{UNRESOLVED}", C.IMAGE_NOT_FOUND),
+    (f"{NO_INSPECTION}{DAEMON}{UNRESOLVED}", C.IMAGE_NOT_FOUND),
+    (f"setting up network: error pulling gateway image: {DAEMON}{UNRESOLVED}", C.UNKNOWN),  # not the user's image
+    ('invalid image format: "Bad Name!!"', C.IMAGE_NOT_FOUND),
+    (f"{NO_INSPECTION}{DAEMON}invalid reference format: repository name must be lowercase", C.IMAGE_NOT_FOUND),
+    (f"{NO_INSPECTION}{DAEMON}manifest unknown: manifest unknown", C.IMAGE_NOT_FOUND),
+    (
+        f'{RUNC}unable to start container process: exec: "/bin/nosuch": stat /bin/nosuch: no such file or directory',
+        C.PROGRAM_FAILED,
+    ),
+    (f'{RUNC}unable to start container process: exec: "nosuch": executable file not found in $PATH', C.PROGRAM_FAILED),
+    (f'{RUNC}unable to start container process: exec: "/bin": permission denied: unknown', C.PROGRAM_FAILED),
+    (f"creating container: {DAEMON}No command specified", C.PROGRAM_FAILED),
+    (
+        f'{RUNC}unable to start container process: error during container init: error mounting "/a" to rootfs at "/b"',
+        C.UNKNOWN,
+    ),
+    ("calculating resource usage of job: volume /etc is not allowlisted", C.INPUT_UNAVAILABLE),
+    ("requested memory exceeds the wasm limit - 7.45 GB > 4.00 GB", C.REFUSED_SPEC),
+]
+
+
+@pytest.mark.parametrize(("message", "category"), ON_DOCKER)
+def test_what_docker_says_is_told_from_what_it_is_about(message: str, category: FailureCategory) -> None:
+    found = diagnose(make(JobState.FAILED), [ran(state=ExecutionState.FAILED, message=message)])
+    assert found.category is category
+    assert bool(found.hint) is (category is not C.UNKNOWN)
+
+
+def test_a_servers_hint_that_misleads_is_not_passed_on() -> None:
+    hint = "An internal system error occurred. This could be due to resource constraints."
+    history = [event(f"{DAEMON}{UNRESOLVED}", "Exec Scanning", ErrorCode="Docker:SystemError", Hint=hint)]
+    found = diagnose(make(JobState.FAILED), [], history)
+    assert found.hint.startswith("Check the name of the registry in Image")
+
+
 # Words of the servers' code that no recording has.
 WORDS = [
     ("container was killed: memory limit exceeded", C.OUT_OF_MEMORY),
@@ -396,6 +441,15 @@ WORDS = [
     ("pull access denied for x", C.IMAGE_NOT_FOUND),
     ("Execution timed out. Execution took longer than 2s", C.EXECUTION_TIMEOUT),
     ("failed to download file from url: 404", C.INPUT_UNAVAILABLE),
+    ("non-200 response from URL (http://x/y): 404 Not Found", C.INPUT_UNAVAILABLE),
+    ("could not access volume at /data: permission denied", C.INPUT_UNAVAILABLE),
+    ("failed to get publisher ipfs: not installed", C.PUBLISH_FAILED),
+    ("local publisher failed to create output file: no space left on device", C.PUBLISH_FAILED),
+    ("failed to get executor docker: not installed", C.UNKNOWN),
+    ("no export found for 'env::f' required by module", C.MODULE_INVALID),
+    ("function '_start' required but no WASM export with that name was found", C.MODULE_INVALID),
+    ('unknown module "env"', C.MODULE_INVALID),
+    ("not enough capacity to run job", C.NO_SUITABLE_NODE),
     ("something that nobody has seen", C.UNKNOWN),
 ]
 
@@ -429,6 +483,27 @@ def test_what_the_nodes_refuse_is_the_reason_and_not_that_they_do() -> None:
 def test_the_servers_hint_is_passed_on_in_one_line() -> None:
     history = [event("image not available", ErrorCode="Docker:ImageNotFound", Hint="look:\n  1. here\n  2. there")]
     assert diagnose(make(JobState.FAILED), [], history).hint == "look: 1. here 2. there"
+
+
+def test_the_stage_that_failed_tells_what_an_unknown_text_does_not() -> None:
+    assert diagnose(make(JobState.FAILED), [], [event("odd", "Downloading Inputs")]).category is C.INPUT_UNAVAILABLE
+    assert diagnose(make(JobState.FAILED), [], [event("odd", "Publishing Results")]).category is C.PUBLISH_FAILED
+
+
+def test_an_unknown_text_of_several_lines_is_told_whole() -> None:
+    text = "2 errors occurred:\n\t* the first of them\n\t* the second"
+    for runs, history in (([ran(state=ExecutionState.FAILED, message=text)], []), ([], [event(text)])):
+        found = diagnose(make(JobState.FAILED), runs, history)
+        assert found.summary == "Job j-1 ended as Failed: 2 errors occurred: * the first of them."
+        assert any("the second" in fact for fact in found.facts)
+
+
+def test_a_stderr_that_the_server_has_cut_is_said_to_go_on() -> None:
+    facts = diagnose(make(), [ran(3, stderr="a\nb", stderr_truncated=True)]).facts
+    assert facts[-2:] == (
+        "  stderr | b",
+        "  stderr … goes on; the server keeps its beginning, the job's results the whole",
+    )
 
 
 def test_an_exit_code_that_nobody_can_read_is_said_to_be_unknown() -> None:

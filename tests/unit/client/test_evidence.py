@@ -104,6 +104,13 @@ def test_no_signature_or_password_of_an_address_is_told(state: JobState) -> None
         assert "5ec" not in stop_reason(replace(job, history=tuple(history)))
 
 
+def test_no_signature_is_told_where_only_the_path_of_an_address_is() -> None:
+    told = "Max retries exceeded with url: /b/in.csv?X-Amz-Credential=AKIA%2F1&X-Amz-Signature=5ec&x=1 (sig=5ec)"
+    runs = [Execution("e-1", "j-1", "n-1", ExecutionState.COMPLETED, exit_code=1, stderr=told)]
+    (line,) = [fact for fact in diagnose(make(JobState.COMPLETED), runs).facts if "stderr" in fact]
+    assert line.endswith("with url: /b/in.csv?X-Amz-Credential=…&X-Amz-Signature=…&x=1 (sig=…")
+
+
 def test_ids_cannot_begin_a_line_nor_move_the_cursor() -> None:
     bad = "x\n::endgroup::\x1b[2J"
     runs = [Execution(bad, bad, bad, ExecutionState.FAILED, bad)]
