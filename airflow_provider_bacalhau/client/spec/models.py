@@ -6,6 +6,7 @@ The names end in *Spec* where the server has a thing of the same name: :class:`J
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
@@ -140,12 +141,21 @@ class Timeouts(WireModel):
     total_timeout: Seconds | None = None
 
 
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
+_LABEL_PREFIX = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_LABEL_WORDS = "up to 63 letters, digits and -_. between them"
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+
+
 class Constraint(WireModel):
     """Selects nodes by a label.
 
     :param key: the label.
     :param operator: ``in`` and ``notin`` take values, ``exists`` and ``!`` none, the others exactly one.
     :param values: what to compare the label with.
+
+    Keys and values are those of Kubernetes' labels. A server takes others as well, but its scheduler cannot read them,
+    and the job stays Pending until its total timeout (seen on v1.9.3).
     """
 
     key: str = Field(min_length=1)
@@ -162,6 +172,19 @@ class Constraint(WireModel):
             raise problem(f"must be empty for the operator `{operator}`")
         if operator in ("=", "==", "!=", "gt", "lt") and len(value) != 1:
             raise problem(f"must hold exactly one value for the operator `{operator}`")
+        for one in value:
+            if operator in ("gt", "lt") and not _INTEGER.fullmatch(one):
+                raise problem(f"is {one!r:.80}, and `{operator}` compares whole numbers")
+            if one and operator not in ("gt", "lt") and not _LABEL.fullmatch(one):
+                raise problem(f"is {one!r:.80}, which no label can have: {_LABEL_WORDS}")
+        return value
+
+    @field_validator("key")
+    @classmethod
+    def _is_a_label(cls, value: str) -> str:
+        prefix, slash, name = value.rpartition("/")
+        if not _LABEL.fullmatch(name) or (slash and not _LABEL_PREFIX.fullmatch(prefix)):
+            raise problem(f"is {value!r:.80}, which no label can be called: {_LABEL_WORDS}")
         return value
 
 

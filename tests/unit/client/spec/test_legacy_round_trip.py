@@ -25,6 +25,7 @@ CIDS = [
 
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 names = st.text("abcXYZ09._-", min_size=1, max_size=6)
+label = st.from_regex(r"[aB9]([a._-]{0,3}[bC0])?", fullmatch=True)
 paths = st.lists(st.text("abc09", min_size=1, max_size=4), min_size=1, max_size=3).map(
     lambda parts: "/" + "/".join(parts)
 )
@@ -100,14 +101,14 @@ def wasm(draw: st.DrawFn) -> dict[str, Any]:
 
 selectors = st.one_of(
     st.fixed_dictionaries(
-        {"Key": names, "Operator": st.sampled_from(["in", "notin"]), "Values": st.lists(words, min_size=1, max_size=2)}
+        {"Key": label, "Operator": st.sampled_from(["in", "notin"]), "Values": st.lists(label, min_size=1, max_size=2)}
     ),
-    st.fixed_dictionaries({"Key": names, "Operator": st.sampled_from(["exists", "!"])}),
+    st.fixed_dictionaries({"Key": label, "Operator": st.sampled_from(["exists", "!"])}),
     st.fixed_dictionaries(
         {
-            "Key": names,
+            "Key": label,
             "Operator": st.sampled_from(["=", "==", "!=", "gt", "lt"]),
-            "Values": st.lists(words, min_size=1, max_size=1),
+            "Values": st.lists(st.integers(0, 9).map(str), min_size=1, max_size=1),
         }
     ),
 )

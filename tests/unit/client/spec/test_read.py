@@ -48,7 +48,10 @@ FULL = {
     "Type": "batch",
     "Priority": 5,
     "Count": 2,
-    "Constraints": [{"Key": "region", "Operator": "in", "Values": ["eu", "us"]}, {"Key": "gpu", "Operator": "exists"}],
+    "Constraints": [
+        {"Key": "example.org/region", "Operator": "in", "Values": ["eu", "us", ""]},
+        {"Key": "gpu", "Operator": "exists"},
+    ],
     "Meta": {"Owner": "me"},
     "Labels": {"Team": "data"},
     "Tasks": [
@@ -163,6 +166,11 @@ JOB_PROBLEMS = [
     ({"Constraints": [{"Key": "a", "Operator": "in"}]}, "Constraints[0].Values: must hold at least one value"),
     ({"Constraints": [{"Key": "a", "Operator": "!", "Values": ["b"]}]}, "Constraints[0].Values: must be empty"),
     ({"Constraints": [{"Key": "a", "Operator": "gt", "Values": ["1", "2"]}]}, "Values: must hold exactly one value"),
+    # What no scheduler can read keeps a job Pending for ever.
+    ({"Constraints": [{"Key": "a b", "Operator": "exists"}]}, "Constraints[0].Key: is 'a b', which no label can be"),
+    ({"Constraints": [{"Key": "A.b/c", "Operator": "exists"}]}, "Constraints[0].Key: is 'A.b/c', which no label"),
+    ({"Constraints": [{"Key": "a", "Operator": "=", "Values": ["x y"]}]}, "Values: is 'x y', which no label can have"),
+    ({"Constraints": [{"Key": "a", "Operator": "gt", "Values": ["x"]}]}, "Values: is 'x', and `gt` compares whole"),
 ]
 
 
