@@ -904,6 +904,17 @@ def test_a_later_try_that_is_refused_for_good_stops_the_job_of_the_earlier_one(
     assert client.wait(job_id, deadline=time.time() + 10).state.value == "Stopped"
 
 
+def test_a_job_that_was_not_sent_is_not_looked_for(connect: Connect, log: Callable[[], str]) -> None:
+    """What only the old API cannot carry is found out when the job is about to be sent."""
+    with DevNode(emulate="v1.0.3") as node:
+        connect(node.api)
+        looks = node.faults.add(Fault("delay", path="*/requester/list", seconds=0.001))
+        ran = last(job_spec={"Type": "batch", "Tasks": [{"Name": "a", "Engine": {"Type": "nosuch", "Params": {}}}]})
+        assert ran.xcoms == {"failure_category": "REFUSED_SPEC"}
+        assert looks.hits <= 1
+    assert "none was found to stop" not in log()
+
+
 def test_a_job_that_is_not_to_be_touched_runs_on_although_no_other_try_follows(
     disturbed: tuple[DevNode, BacalhauClient],
 ) -> None:
