@@ -131,7 +131,8 @@ _CAUSES: tuple[Cause, ...] = (
         FailureCategory.INPUT_UNAVAILABLE,
         r"failed to (begin download|download|prepare|fetch|stat|get(?! executor| container))|input source"
         r"|storage provider|no such (file|key|bucket)|invalid cid|NoSuchBucket|NoSuchKey|non-(200|OK) response"
-        r"|checksum mismatch|preparing storage path|volume .*(allowlisted|not granted|does not exist)|could not access volume",
+        r"|checksum mismatch|preparing storage path|volume .*(allowlisted|not granted|does not exist)"
+        r"|could not access volume",
         _LOOK_AT_INPUT,
     ),
     _cause(

@@ -72,6 +72,7 @@ class Diagnosis:
 
 
 _UNSUPPORTED = re.compile(r"does not support (\S+), only")
+_SOME_SUITABLE = re.compile(r"suitable: [1-9]")
 _MOST_CAUSES, _LONGEST_CAUSE = 50, 5000
 _SCHEDULING, _QUEUEING = "Scheduling", "Queueing"
 # What servers say of every stop: v1.3 and v1.4 keep the reason in the history, the requester API keeps none.
@@ -188,7 +189,8 @@ def _diagnose_no_node(job: Job, history: Sequence[HistoryEvent], facts: tuple[st
     lines = [line.strip("• ") for line in job.message.splitlines()[1:]]
     nodes = [clean(line, 300) for line in lines if line and not line.endswith(":")]
     why = f" ({'; '.join(nodes[:3])})" if nodes else ""
-    summary = f"Job {job.id} found no suitable node: {first_line(job.message)}{why}."
+    some = "too few suitable nodes" if _SOME_SUITABLE.search(job.message) else "no suitable node"
+    summary = f"Job {job.id} found {some}: {first_line(job.message)}{why}."
     unsupported = [found[1].lower() if (found := _UNSUPPORTED.search(node)) else "" for node in nodes]
     if unsupported and all(unsupported):
         if unsupported[0] == job.engine:
@@ -201,7 +203,7 @@ def _diagnose_no_node(job: Job, history: Sequence[HistoryEvent], facts: tuple[st
     # The message of a job that has waited for too long is that of one that was not to wait at all.
     if job.state is JobState.FAILED and any(one.event.topic == _QUEUEING for one in history):
         category = FailureCategory.QUEUE_TIMEOUT
-        summary = summary.replace("found no suitable node", "waited in the queue for too long", 1)
+        summary = summary.replace(f"found {some}", "waited in the queue for too long", 1)
     queue = "queue for longer" if category is FailureCategory.QUEUE_TIMEOUT else "queue"
     hint = f"Ask for less (Resources, Constraints, Count), let it {queue} (job_queue_timeout), or add nodes."
     return Diagnosis(category, summary, hint, facts)

@@ -472,6 +472,13 @@ def test_a_cause_is_not_hidden_by_its_consequence() -> None:
     assert found.category is C.UNKNOWN
 
 
+def test_nodes_that_are_too_few_are_not_said_to_be_none() -> None:
+    too_few = "not enough nodes to run job. requested: 5, available: 3, suitable: 3."
+    found = diagnose(make(JobState.FAILED, message=too_few), [])
+    assert found.category is C.NO_SUITABLE_NODE
+    assert found.summary == f"Job j-1 found too few suitable nodes: {too_few}"
+
+
 def test_what_the_nodes_refuse_is_the_reason_and_not_that_they_do() -> None:
     refused = ran(state=ExecutionState.ASK_FOR_BID_REJECTED, message="variable 'HOME' is not allowed")
     for job in (make(JobState.PENDING), make(JobState.FAILED, message=f"{NO_NODE}.\n• Node n-1: job rejected")):
