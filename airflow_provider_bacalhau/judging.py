@@ -131,6 +131,6 @@ class Case:
             error.permanent = error.permanent or rules.is_final(outcome)
             raise
         references = push_results(attempt.context, attempt.client, job_id)
-        if not references and not rules.allow_missing_results:
-            report_missing_results(outcome)
+        if not rules.allow_missing_results:
+            report_missing_results(outcome, len(references))
         attempt.log.info("Job %s succeeded; results: %s.", job_id, describe_results(references))

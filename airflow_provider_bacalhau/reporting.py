@@ -71,15 +71,16 @@ def report_outcome(
     raise JobFailed(outcome.diagnosis)
 
 
-def report_missing_results(outcome: JobOutcome) -> None:
-    """Fail when a job that succeeded has no results although it has a publisher.
+def report_missing_results(outcome: JobOutcome, kept: int) -> None:
+    """Fail when a job that succeeded lacks results although it has a publisher.
 
+    :param kept: how many results it has.
     :raises JobFailed: with the diagnosis.
     """
     from airflow_provider_bacalhau.client.diagnosis import missing_results
     from airflow_provider_bacalhau.client.errors import JobFailed
 
-    if (diagnosis := missing_results(outcome.job)) is not None:
+    if (diagnosis := missing_results(outcome.job, kept)) is not None:
         raise JobFailed(diagnosis)
 
 

@@ -215,9 +215,14 @@ class Claims(Watching):
             return False
         if not job.state.is_terminal:
             return True
-        if job.state is JobState.STOPPED or (await self.outcome(job.id, policy=policy)).diagnosis is not None:
+        if job.state is JobState.STOPPED:
             return False
-        return not wants_results or missing_results(job) is None or bool(await self.references(job.id))
+        ended = await self.outcome(job.id, policy=policy)
+        if ended.diagnosis is not None:
+            return False
+        if not wants_results or missing_results(ended.job, 0) is None:
+            return True
+        return missing_results(ended.job, len(await self.references(job.id))) is None
 
     async def _known(self, job_id: str, claim: Claim) -> Job | None:
         try:

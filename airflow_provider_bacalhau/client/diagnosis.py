@@ -230,13 +230,20 @@ def _server_hint(history: Sequence[HistoryEvent]) -> str:
     return clean(" ".join(hints[-1].split()), 500) if hints else ""
 
 
-def missing_results(job: Job) -> Diagnosis | None:
-    """Say why a job that succeeded and has no results did not do what was wanted; None where it was to keep none."""
-    if job.publisher in {"", "noop"}:
+def missing_results(job: Job, kept: int) -> Diagnosis | None:
+    """Say why a job that succeeded and lacks results did not do what was wanted; None where it was to keep none.
+
+    :param job: with its executions: each whose program succeeded should have a result.
+    :param kept: how many results the job has.
+    """
+    good = [one for one in succeeded_executions(job, job.executions or ()) if one.job_version in {0, job.version}]
+    wanted = max(1, len(good))
+    if kept >= wanted or job.publisher in {"", "noop"}:
         return None
+    has = f"only {kept} of {wanted} results" if kept else "no results"
     return Diagnosis(
         FailureCategory.RESULTS_MISSING,
-        f"Job {job.id} succeeded, but the publisher {job.publisher} has kept no results.",
+        f"Job {job.id} succeeded, but the publisher {job.publisher} has kept {has}.",
         "Look at the job's executions on the network; allow_missing_results=True if that is as it should be.",
     )
 

@@ -178,10 +178,22 @@ def test_what_has_nothing_to_do_with_bacalhau_is_not_explained(error: Exception,
 
 
 def test_missing_results_fail_a_job_only_if_it_should_keep_some() -> None:
-    report_missing_results(outcome())
+    report_missing_results(outcome(), 0)
+    keeping = JobOutcome.of(replace(outcome().job, publisher="ipfs"))
+    report_missing_results(keeping, 1)
     with pytest.raises(JobFailed, match="the publisher ipfs has kept no results") as caught:
-        report_missing_results(JobOutcome.of(replace(outcome().job, publisher="ipfs")))
+        report_missing_results(keeping, 0)
     assert caught.value.diagnosis.category is FailureCategory.RESULTS_MISSING
+
+
+def test_each_program_that_succeeded_should_have_left_a_result() -> None:
+    one = outcome().job
+    (run,) = one.executions or ()
+    runs = (run, run, replace(run, exit_code=3), replace(run, state=ExecutionState.FAILED, exit_code=None))
+    three = JobOutcome.of(replace(one, publisher="ipfs", count=3, executions=runs), "any")
+    report_missing_results(three, 2)
+    with pytest.raises(JobFailed, match="the publisher ipfs has kept only 1 of 2 results"):
+        report_missing_results(three, 1)
 
 
 # --- What its programs wrote ---

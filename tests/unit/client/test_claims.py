@@ -220,6 +220,13 @@ def test_a_job_that_should_have_kept_results_and_has_not_is_run_again(
     assert script.answers == []
 
 
+def test_a_job_that_kept_only_some_of_its_results_is_run_again() -> None:
+    done, runs = ours("Completed", Count=2, Tasks=[{"Publisher": {"Type": "ipfs"}}]), [RAN, {**RAN, "ID": "e-2"}]
+    some = [ok({"Items": [{"Type": "ipfs", "Params": {"CID": "Qm"}}]}), ok({"Items": runs})]
+    script = Script.of(version(), one(done), UNKNOWN, one(done, *runs), *some, several())
+    assert script.run(operations().find_for(RETRY, wants_results=True)).job is None
+
+
 def test_a_job_that_succeeded_before_the_dag_was_edited_and_edited_back_is_taken_and_the_one_in_between_stopped() -> (
     None
 ):
