@@ -156,16 +156,16 @@ class BacalhauClient:
 
         It is a favour, asked of a job that is about to be stopped: what goes wrong leaves it short, or empty.
 
-        :param seconds: how long to listen.
+        :param seconds: how long to listen. Servers send a log from its beginning; of a long one this may be too short
+            to come to the end, which the last line says.
         """
         from airflow_provider_bacalhau.client.transport.websocket import in_thread
 
-        text = ""
-        with suppress(BacalhauError):
+        try:
             wanted = self.quickly(self.operations.logs_request(job_id, follow=False), seconds=seconds)
-            for chunk in in_thread(lambda: _chunks(self.settings, wanted, seconds)):
-                text = (text + chunk.text)[-_MOST_TAIL:]
-        return text
+        except BacalhauError:
+            return ""
+        return "".join(in_thread(lambda: _tail(self.settings, wanted, seconds)))
 
     def logs(
         self, job_id: str, execution_id: str = "", *, follow: bool = True, seconds: float = LOG_SECONDS
@@ -316,6 +316,20 @@ def _settings(server: ClientSettings | str) -> ClientSettings:
     if "://" not in server:
         raise ConfigurationError(f"Not an address: {server!r}.", hint="Give a URL such as http://127.0.0.1:1234.")
     return ClientSettings(api_address(server))
+
+
+async def _tail(settings: ClientSettings, wanted: LogsRequest, seconds: float) -> AsyncGenerator[str, None]:
+    """The end of a log as one text. It is put together here, as handing on each line takes longer than reading it."""
+    text, begun = "", time.monotonic()
+    with suppress(BacalhauError):
+        async with aclosing(_chunks(settings, wanted, seconds)) as chunks:
+            async for chunk in chunks:
+                text += chunk.text
+                if len(text) > 2 * _MOST_TAIL:
+                    text = text[-_MOST_TAIL:]
+    if text and time.monotonic() - begun >= seconds:
+        text = text.rstrip("\n") + f"\n… there may be more: the log was read for {seconds:g} s"
+    yield text[-_MOST_TAIL:]
 
 
 async def _chunks(settings: ClientSettings, wanted: LogsRequest, seconds: float) -> AsyncGenerator[LogChunk, None]:

@@ -69,7 +69,8 @@ async def listen(
             return
         except (aiohttp.ClientError, OSError) as error:
             raise _broken(settings, error) from None
-        while True:
+        # A message that is there already is taken without a pause, and without a pause no timeout strikes.
+        while asyncio.get_running_loop().time() < end:
             try:
                 async with asyncio.timeout_at(end):
                     message = await socket.receive()

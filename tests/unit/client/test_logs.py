@@ -191,6 +191,56 @@ async def test_a_log_that_never_ends_is_left_in_time(listen: Listen) -> None:
         assert 0.9 < time.monotonic() - begun < 10
 
 
+async def test_a_log_that_comes_faster_than_it_is_read_is_left_in_time() -> None:
+    sent = asyncio.Event()
+
+    async def flood(socket: web.WebSocketResponse, _: web.Request) -> None:
+        for _ in range(MANY):
+            await socket.send_str('{"value": {"Type": 1, "Line": "x"}}')
+        sent.set()
+        await socket.receive()
+
+    async with server(flood) as settings, AsyncBacalhauClient(settings) as client:
+        read = 0
+        async for _ in client.logs("j", seconds=0.5):
+            if not read:
+                await asyncio.wait_for(sent.wait(), 5)
+            time.sleep(0.005)  # noqa: ASYNC251  # a reader who is busy: the next message is there meanwhile
+            read += 1
+    assert read < MANY
+
+
+MANY = 1000
+
+
+async def test_a_tail_is_the_end_of_the_log() -> None:
+    async def tell(socket: web.WebSocketResponse, _: web.Request) -> None:
+        for number in range(5000):
+            await socket.send_str(json.dumps({"value": {"Type": 1, "Line": f"{number}\n"}}))
+
+    assert (await tail(tell, 30)).endswith("\n4998\n4999\n")
+
+
+async def test_a_tail_that_may_not_be_the_end_says_so() -> None:
+    assert await tail(stay_silent, 0.3) == ("hello from wasm code=0\n… there may be more: the log was read for 0.3 s")
+
+
+async def test_a_tail_of_nothing_is_empty() -> None:
+    async def be_silent(socket: web.WebSocketResponse, _: web.Request) -> None:
+        await socket.receive()
+
+    assert await tail(be_silent, 0.3) == ""
+
+
+async def tail(talk: Talk, seconds: float) -> str:
+    def take(settings: ClientSettings) -> str:
+        with BacalhauClient(settings) as client:
+            return client.log_tail("j", seconds=seconds)
+
+    async with server(talk) as settings:
+        return await asyncio.to_thread(take, settings)
+
+
 @both
 @pytest.mark.parametrize(
     ("status", "kind"), [("401", NotAuthorised), ("404", NotSupported), ("503", ServerUnavailable)]
