@@ -115,6 +115,12 @@ _CAUSES: tuple[Cause, ...] = (
         r"node restart|node has (disappeared|been rejected)",
         "The node that ran it went away; run the task again.",
     ),
+    _cause(
+        FailureCategory.NODE_LOST,
+        r"cannot connect to the Docker daemon",
+        "The compute node has lost its Docker: have it started there, and run the task again.",
+        is_better=True,
+    ),
     # A node looks at the inputs to reckon the job's size, so a missing one comes with these words.
     _cause(
         FailureCategory.INPUT_UNAVAILABLE,

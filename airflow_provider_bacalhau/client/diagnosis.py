@@ -77,6 +77,14 @@ _MOST_CAUSES, _LONGEST_CAUSE = 50, 5000
 _SCHEDULING, _QUEUEING = "Scheduling", "Queueing"
 # What servers say of every stop: v1.3 and v1.4 keep the reason in the history, the requester API keeps none.
 _ANY_STOP = re.compile(r"Job requested to stop before completion|job canceled by user")
+# Exit codes that are not the program's own, but those of shells and of Docker.
+_HABITS = {
+    126: "Exit code 126 is a shell's word for a command that it may not execute: check it, and its rights.",
+    127: "Exit code 127 is a shell's word for a command that is not there: check its name, and what the image has.",
+    137: "Exit code 137 stands for a program that was killed (SIGKILL): often it needs more memory (Resources.Memory).",
+    139: "Exit code 139 stands for a program that broke (SIGSEGV): read its output.",
+    143: "Exit code 143 stands for a program that was asked to end (SIGTERM): see who stops containers on that node.",
+}
 _REMEDY_OF_STOP = "Ask whoever stopped it; running the task again submits a new job."
 
 
@@ -116,7 +124,7 @@ def _judge(
         facts = (*facts, f"success_policy={policy!r}: {good} of {needed} needed executions succeeded")
     if job.state is JobState.STOPPED:
         reason = clean(_own_words(job, history) or job.message, 300)
-        said = f" saying {reason!r}" if reason else " without a reason"
+        said = f" saying {reason!r}" if reason and not _ANY_STOP.fullmatch(reason) else "; why is not known"
         return Diagnosis(FailureCategory.STOPPED_BY_OTHERS, f"Job {job.id} was stopped{said}.", _REMEDY_OF_STOP, facts)
     if job.state is JobState.COMPLETED:
         return _diagnose_completed(job, executions, facts, policy)
@@ -169,7 +177,8 @@ def _diagnose_completed(
         return Diagnosis(
             FailureCategory.PROGRAM_FAILED,
             f"Job {job.id}: the program failed with exit code {codes}{many}.",
-            "Read its output; the exit code is the program's own.",
+            (job.engine == "docker" and _HABITS.get(bad[0].exit_code or 0))
+            or "Read its output; the exit code is the program's own.",
             facts,
         )
     wanted = wanted_executions(job)

@@ -412,6 +412,10 @@ ON_DOCKER = [
         C.UNKNOWN,
     ),
     ("calculating resource usage of job: volume /etc is not allowlisted", C.INPUT_UNAVAILABLE),
+    (
+        "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?",
+        C.NODE_LOST,
+    ),
     ("requested memory exceeds the wasm limit - 7.45 GB > 4.00 GB", C.REFUSED_SPEC),
 ]
 
@@ -511,6 +515,17 @@ def test_a_stderr_that_the_server_has_cut_is_said_to_go_on() -> None:
         "  stderr | b",
         "  stderr … goes on; the server keeps its beginning, the job's results the whole",
     )
+
+
+@pytest.mark.parametrize(("code", "words"), [(127, "not there"), (137, "memory"), (1, "the program's own")])
+def test_exit_codes_that_shells_and_docker_give_are_explained(code: int, words: str) -> None:
+    assert words in diagnose(make(), [ran(code)]).hint
+
+
+@pytest.mark.parametrize("message", ["", "Job requested to stop before completion", "job canceled by user"])
+def test_a_stop_whose_reason_the_server_does_not_keep_is_given_none(message: str) -> None:
+    found = diagnose(make(JobState.STOPPED, message=message), [])
+    assert (found.category, found.summary) == (C.STOPPED_BY_OTHERS, "Job j-1 was stopped; why is not known.")
 
 
 def test_an_exit_code_that_nobody_can_read_is_said_to_be_unknown() -> None:
