@@ -73,7 +73,7 @@ class Diagnosis:
 
 _UNSUPPORTED = re.compile(r"does not support (\S+), only")
 _SOME_SUITABLE = re.compile(r"suitable: [1-9]")
-_MOST_CAUSES, _LONGEST_CAUSE = 50, 5000
+_MOST_CAUSES, _LONGEST_CAUSE, _MOST_CODES = 50, 5000, 10
 _SCHEDULING, _QUEUEING = "Scheduling", "Queueing"
 # What servers say of every stop: v1.3 and v1.4 keep the reason in the history, the requester API keeps none.
 _ANY_STOP = re.compile(r"Job requested to stop before completion|job canceled by user")
@@ -172,7 +172,8 @@ def _diagnose_completed(
     completed = completed_executions(executions)
     bad = [one for one in completed if not exit_code_is_good(job, one)]
     if bad:
-        codes = ", ".join("unknown" if one.exit_code is None else str(one.exit_code) for one in bad)
+        kinds = list(dict.fromkeys("unknown" if one.exit_code is None else str(one.exit_code)[:20] for one in bad))
+        codes = ", ".join(kinds[:_MOST_CODES]) + (" and others" if len(kinds) > _MOST_CODES else "")
         many = f" in {len(bad)} of {len(completed)} executions" if len(completed) > 1 else ""
         return Diagnosis(
             FailureCategory.PROGRAM_FAILED,

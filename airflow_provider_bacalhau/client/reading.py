@@ -9,7 +9,7 @@ from typing import Any
 
 _LONGEST_TEXT = 2000
 _LATEST_TIME = 253_402_300_800  # the year 10000
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 # Who is asked, and from the question mark on: a password, and the signature that opens a store to whoever reads a log.

@@ -538,6 +538,12 @@ def test_several_failed_programs_are_counted() -> None:
     assert found.summary == "Job j-1: the program failed with exit code 3, 4 in 2 of 3 executions."
 
 
+def test_the_same_exit_code_is_told_once_and_many_are_not_all_told() -> None:
+    runs = [ran(code, partition=number) for number, code in enumerate([3, 3, *range(1, 300)])]
+    found = diagnose(make(count=len(runs)), runs)
+    assert found.summary.endswith("exit code 3, 1, 2, 4, 5, 6, 7, 8, 9, 10 and others in 301 of 301 executions.")
+
+
 def test_a_diagnosis_as_lines_for_a_log() -> None:
     job = make(engine="wasm")
     lines = list(diagnose(job, [ran(3, stderr="a\n  b\n", message="Running")]).lines())

@@ -575,3 +575,8 @@ def test_a_long_text_is_cleaned_in_no_time(text: str) -> None:
 
 def test_a_line_is_one_line() -> None:
     assert one_line(" a\n::endgroup::\r\nb\n") == r"a\n::endgroup::\r\nb"
+
+
+def test_half_a_character_is_made_fit_for_a_log() -> None:
+    """JSON may hold one, and no file takes it."""
+    assert clean("a\ud83db") == r"a\ud83db"
