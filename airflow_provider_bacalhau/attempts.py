@@ -309,7 +309,6 @@ class Attempt:
         from airflow_provider_bacalhau.client.errors import (
             BacalhauError,
             ExistingJob,
-            InvalidJobSpec,
             JobLost,
             ServerUnavailable,
             Unreachable,
@@ -317,8 +316,6 @@ class Attempt:
 
         if self.is_killed or self.is_settled:  # of a kill's job, on_kill has decided
             return
-        if isinstance(error, InvalidJobSpec):  # nothing was sent
-            self._is_submitting = False
         if isinstance(error, JobLost | ExistingJob):  # there is none; it is to be left alone
             return
         is_final = isinstance(error, BacalhauError) and error.permanent
