@@ -323,16 +323,21 @@ class Attempt:
             if self.job_id is not None:
                 self.log.info("Job %s runs on; the next try of this task goes on with it.", self.job_id)
             return
+        if is_final:  # a submission that is refused for good has left nothing
+            self._is_submitting = False
         try:
             if self.job_id is None:
-                self._stop_unknown(_BROKEN_OFF)
+                self._stop_unknown(_BROKEN_OFF, told=str(error))
             else:
                 self.stop(_BROKEN_OFF, quickly=isinstance(error, ServerUnavailable | Unreachable))
         except Exception:  # what broke the wait may break this as well, and must not be hidden by it
             self.log.warning("A job of this task may run on; it could not be stopped.", exc_info=True)
 
-    def _stop_unknown(self, reason: str) -> None:
-        """Stop the job whose id is not known: that of an earlier try, or one that is being submitted."""
+    def _stop_unknown(self, reason: str, *, told: str = "") -> None:
+        """Stop the job whose id is not known: that of an earlier try, or one that is being submitted.
+
+        :param told: what the task is going to say itself, and need not be said twice.
+        """
         from airflow_provider_bacalhau.client.errors import BacalhauError
 
         if not (self.may_have_job or self._is_submitting):
@@ -350,7 +355,8 @@ class Attempt:
             if self._is_submitting and not stopped:
                 self.log.warning("A job was being submitted; none was found to stop.")
         except BacalhauError as error:
-            self.log.warning("A job of this task may run on; it could not be looked for: %s", error)
+            why = "see below" if str(error) == told else error
+            self.log.warning("A job of this task may run on; it could not be looked for: %s", why)
 
     def stop(self, reason: str, *, quickly: bool = False) -> Stopping:
         """Stop the job.

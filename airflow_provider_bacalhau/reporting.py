@@ -112,20 +112,27 @@ class Task(Protocol):
 
     log: Logger
     job_url: str | None
+    bacalhau_conn_id: str
 
 
 @contextmanager
 def reporting_failure(context: Context, task: Task) -> Iterator[None]:
     """Tell why a task fails: a short block in its log, and the category as an XCom. The error goes on as it is."""
+    from airflow_provider_bacalhau.client.categories import FailureCategory
     from airflow_provider_bacalhau.client.diagnosis import diagnosis_of
-    from airflow_provider_bacalhau.client.errors import BacalhauError
+    from airflow_provider_bacalhau.client.errors import BacalhauError, UnexpectedAnswer
 
+    of_connection = {FailureCategory.MISCONFIGURED, FailureCategory.NOT_AUTHORISED, FailureCategory.UNREACHABLE}
     try:
         yield
     except BacalhauError as error:
         diagnosis = diagnosis_of(error)
-        link = [f"Job: {task.job_url}"] if task.job_url else []
-        task.log.error("%s", "\n".join([*diagnosis.lines(), *link]))
+        lines = list(diagnosis.lines())
+        if diagnosis.category in of_connection or isinstance(error, UnexpectedAnswer):
+            lines.append(f"Connection: {task.bacalhau_conn_id}")
+        if task.job_url:
+            lines.append(f"Job: {task.job_url}")
+        task.log.error("%s", "\n".join(lines))
         try:
             push(context, **{xcom.FAILURE_CATEGORY: diagnosis.category.value})
         except Exception:  # Airflow may be away as well; what is known of the failure matters more

@@ -73,7 +73,7 @@ class Diagnosis:
 
 _UNSUPPORTED = re.compile(r"does not support (\S+), only")
 _SOME_SUITABLE = re.compile(r"suitable: [1-9]")
-_MOST_CAUSES, _LONGEST_CAUSE, _MOST_CODES = 50, 5000, 10
+_MOST_CAUSES, _LONGEST_CAUSE, _MOST_CODES, _MOST_PROBLEMS = 50, 5000, 10, 20
 _SCHEDULING, _QUEUEING = "Scheduling", "Queueing"
 # What servers say of every stop: v1.3 and v1.4 keep the reason in the history, the requester API keeps none.
 _ANY_STOP = re.compile(r"Job requested to stop before completion|job canceled by user")
@@ -276,7 +276,13 @@ def diagnosis_of(error: BacalhauError) -> Diagnosis:
         facts.extend(error.evidence)
     if isinstance(error, WaitTimeout | WatchFailed):
         facts.extend(error.facts)
-    summary = one_line(" ".join(error.message.split()), 500)
+    message = error.message
+    if isinstance(error, InvalidJobSpec) and (lines := message.splitlines()):  # each further problem has its own
+        message, problems = lines[0], lines[1:]
+        facts.extend(one_line(problem, 300) for problem in problems[:_MOST_PROBLEMS])
+        if len(problems) > _MOST_PROBLEMS:
+            facts.append(f"… {len(problems) - _MOST_PROBLEMS} more")
+    summary = one_line(" ".join(message.split()), 500)
     return Diagnosis(_category_of(error), summary, clean(error.hint, 500), tuple(facts))
 
 

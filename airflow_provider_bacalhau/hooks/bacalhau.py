@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import logging
 import os
 import time
 from contextlib import closing
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 DEFAULT_CONN_ID = "bacalhau_default"
 
 _TEST_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
 
 
 class BacalhauHook(BaseHook):
@@ -82,6 +86,8 @@ class BacalhauHook(BaseHook):
         """
         from airflow_provider_bacalhau.client import BacalhauClient
 
+        for warning in self.settings.unknown_fields():
+            _warn_of(self.bacalhau_conn_id, warning)
         return BacalhauClient(self.settings.client)
 
     async def get_async_conn(self) -> AsyncBacalhauClient:
@@ -151,6 +157,12 @@ class BacalhauHook(BaseHook):
                 hint=f"Define it (type bacalhau, host and port of the API){other_way}.",
             )
         return environment_settings(os.environ)
+
+
+@functools.cache
+def _warn_of(conn_id: str, warning: str) -> None:
+    """Warn once in a process."""
+    log.warning("Connection %s: %s", conn_id, warning)
 
 
 def _told(greeting: Greeting) -> str:

@@ -196,7 +196,9 @@ class _Said:
         except ValueError:
             raise self._nonsense(name, "a whole number") from None
         if number <= 0 or (name == "port" and number > 65535):
-            raise self._nonsense(name, "a port number" if name == "port" else "a number of seconds above zero")
+            raise self._nonsense(
+                name, "a number from 1 to 65535" if name == "port" else "a number of seconds above zero"
+            )
         return number
 
     def url(self, name: str) -> str:

@@ -774,9 +774,12 @@ def guarded() -> Iterator[DevNode]:
         yield node
 
 
-def test_a_user_who_may_not_submit_fails_for_good(guarded: DevNode, connect: Connect, deferrable: bool) -> None:
+def test_a_user_who_may_not_submit_fails_for_good(
+    guarded: DevNode, connect: Connect, log: Callable[[], str], deferrable: bool
+) -> None:
     connect(guarded.api, login="reader", password="only-looks")
     ran = run_task(BacalhauSubmitJobOperator(task_id="task", job_spec=exits(0), deferrable=deferrable))
+    assert "was being submitted" not in log()
     assert is_final(ran)
     assert ran.xcoms == {"failure_category": "NOT_AUTHORISED"}
     assert "write:job" in str(ran.error)
@@ -913,6 +916,15 @@ def test_a_job_that_was_not_sent_is_not_looked_for(connect: Connect, log: Callab
         assert ran.xcoms == {"failure_category": "REFUSED_SPEC"}
         assert looks.hits <= 1
     assert "none was found to stop" not in log()
+
+
+def test_a_last_try_that_reaches_nobody_says_why_once(
+    connect: Connect, unused_port: int, log: Callable[[], str]
+) -> None:
+    connect("127.0.0.1", port=unused_port)
+    last(FakeTaskInstance(try_number=2, max_tries=1))
+    assert "A job of this task may run on; it could not be looked for: see below" in log()
+    assert log().count("no connection could be made") == 1
 
 
 def test_a_job_that_is_not_to_be_touched_runs_on_although_no_other_try_follows(

@@ -122,6 +122,15 @@ class TestTestConnection:
             " Its extra has 'colour', which means nothing."
         )
 
+    def test_is_not_needed_to_hear_of_fields_that_mean_nothing(
+        self, network: Network, connect: Connect, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        connect(network.url, extra={"namspace": "team-a"}, conn_id="with_a_typo")
+        for _ in range(2):
+            BacalhauHook("with_a_typo").get_conn().close()
+        told = [record.getMessage() for record in caplog.records if "with_a_typo" in record.getMessage()]
+        assert told == ["Connection with_a_typo: Its extra has 'namspace', which means nothing: is it namespace?"]
+
     def test_warns_of_a_network_without_compute_nodes(self, serve: Serve, connect: Connect) -> None:
         connect(serve(lambda path: (200, VERSION if path.endswith("/version") else b'{"Items": [], "Nodes": []}')))
         assert BacalhauHook().test_connection() == (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -60,7 +61,7 @@ CHALLENGE = b'{"Methods": {"clientkey": {"type": "challenge", "params": {"InputP
 @pytest.mark.parametrize("version", ["v1.7.0", "v1.9.3"])
 @pytest.mark.parametrize("what", WRONG)
 def test_wrong_credentials_name_the_field_to_mend(
-    what: str, version: str, serve: Serve, connect: Connect, airflow_database: None
+    what: str, version: str, serve: Serve, connect: Connect, airflow_database: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     label, fields, message, hint = WRONG[what]
     refusal = exchange("auth", version, label).response
@@ -72,6 +73,7 @@ def test_wrong_credentials_name_the_field_to_mend(
             return 200, CHALLENGE if "unreadable" in what else b'{"Methods": {}}'
         return (200, b"{}") if path.endswith("/authconfig") else (refusal.status, refusal.body)
 
+    caplog.set_level(logging.ERROR)
     connect(serve(answer), **fields)
     good, tested = BacalhauHook().test_connection()
     assert not good
@@ -81,3 +83,4 @@ def test_wrong_credentials_name_the_field_to_mend(
         assert message in text
         assert hint in text
         assert "not-the" not in text
+    assert "\nConnection: bacalhau_default" in caplog.text

@@ -7,7 +7,7 @@ and hold no bytes: what they return goes through templates and into the serializ
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypedDict, Unpack
 
@@ -98,9 +98,9 @@ def docker_job(
         entrypoint, command = ["/bin/sh", "-c"], [command]
     params: Spec = {"Image": image}
     if entrypoint is not None:
-        params["Entrypoint"] = list(entrypoint)
+        params["Entrypoint"] = _texts("entrypoint", entrypoint)
     if command is not None:
-        params["Parameters"] = list(command)
+        params["Parameters"] = _texts("command", command)
     if working_directory is not None:
         params["WorkingDirectory"] = working_directory
     return _job({"Type": "docker", "Params": params}, **options)
@@ -129,10 +129,10 @@ def wasm_job(
     """
     _check_options("wasm_job", options, ("module", "args", "entrypoint", "imports"))
     entry = _input_source(module)
-    params: Spec = {"EntryModule": entry["Target"], "Entrypoint": entrypoint, "Parameters": list(args)}
+    params: Spec = {"EntryModule": entry["Target"], "Entrypoint": entrypoint, "Parameters": _texts("args", args)}
     if imports:
         params["ImportModules"] = [source["Target"] for source in imports]
-    options["inputs"] = [entry, *imports, *options.get("inputs", ())]
+    options["inputs"] = [entry, *imports, *_input_sources(options.get("inputs", ()))]
     return _job({"Type": "wasm", "Params": params}, **options)
 
 
@@ -146,6 +146,39 @@ def _check_options(builder: str, options: Mapping[str, Any], own: Sequence[str])
             near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
             hint = f" Did you mean {near[0]!r}?" if near else f" It takes {', '.join(known)}."
             raise TypeError(f"{builder}() got an unexpected argument {name!r}.{hint}")
+
+
+def _texts(name: str, given: Any) -> list[Any]:
+    """A list of arguments. One text would be taken for a list of its letters, and sent so."""
+    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+        raise TypeError(f"{name} has to be a list of texts, such as ['--fast', '/inputs'], and is {_kind(given)}.")
+    return list(given)
+
+
+def _mapping(name: str, given: Any, example: str) -> Spec:
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{name} has to be a dict, such as {example}, and is {_kind(given)}.")
+    return dict(given)
+
+
+def _mappings(name: str, given: Any, example: str, hint: str = "") -> list[Spec]:
+    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+        raise TypeError(f"{name} has to be a list of dicts, such as [{example}], and is {_kind(given)}.{hint}")
+    items = list(given)
+    for one in items:
+        if not isinstance(one, Mapping):
+            raise TypeError(f"{name} has to hold dicts, such as {example}, and holds {_kind(one)}.{hint}")
+    return [dict(one) for one in items]
+
+
+def _input_sources(given: Any) -> list[Spec]:
+    example = "{'Source': {'Type': 'ipfs', 'Params': {'CID': '…'}}, 'Target': '/inputs'}"
+    return _mappings("inputs", given, example, " Texts such as 'ipfs://CID' are for the operator's own inputs.")
+
+
+def _kind(given: Any) -> str:
+    """What was given instead, without its content, which may be a secret."""
+    return {"str": "one text", "dict": "one dict"}.get(type(given).__name__, type(given).__name__)
 
 
 def _input_source(module: str | Mapping[str, Any]) -> Spec:
@@ -192,10 +225,10 @@ def _job(
         "Name": "main",
         "Engine": engine,
         "Publisher": {"Type": publisher, "Params": {}} if isinstance(publisher, str) else publisher and dict(publisher),
-        "Env": dict(env or {}),
-        "InputSources": [dict(source) for source in inputs],
+        "Env": _mapping("env", env or {}, "{'MODE': 'fast'}"),
+        "InputSources": _input_sources(inputs),
         "ResultPaths": _result_paths(outputs),
-        "Resources": dict(resources or {}),
+        "Resources": _mapping("resources", resources or {}, "{'CPU': '1', 'Memory': '512MB'}"),
         "Network": {"Type": network} if isinstance(network, str) else network and dict(network),
         "Timeouts": _without_nothing(limits),
     }
@@ -204,8 +237,8 @@ def _job(
         "Namespace": namespace,
         "Type": type,
         "Count": count,
-        "Labels": dict(labels or {}),
-        "Constraints": [dict(constraint) for constraint in constraints],
+        "Labels": _mapping("labels", labels or {}, "{'team': 'a'}"),
+        "Constraints": _mappings("constraints", constraints, "{'Key': 'region', 'Operator': '=', 'Values': ['eu']}"),
         "Tasks": [_without_nothing(task)],
     }
     return _without_nothing(job)

@@ -245,7 +245,10 @@ def test_where_an_exchange_failed_is_told_without_what_was_asked_or_sent() -> No
 
 
 def test_a_list_of_mistakes_becomes_one_sentence() -> None:
-    assert diagnosis_of(errors.InvalidJobSpec("Two mistakes:\n  - a\n  - b")).summary == "Two mistakes: - a - b"
+    problems = "".join(f"\n- {number}: is wrong" for number in range(25))
+    lines = list(diagnosis_of(errors.InvalidJobSpec(f"25 problems:{problems}")).lines())
+    assert lines[:3] == ["REFUSED_SPEC: 25 problems:", "  - 0: is wrong", "  - 1: is wrong"]
+    assert lines[-2:] == ["  - 19: is wrong", "  … 5 more"]
 
 
 def test_only_what_must_fail_again_is_not_retried() -> None:

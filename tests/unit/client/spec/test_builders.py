@@ -201,3 +201,30 @@ def test_the_short_spelling_becomes_a_job_that_can_be_sent(workloads: Path) -> N
 def test_an_unknown_argument_is_named_with_the_nearest(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(TypeError, match=re.escape(message)):
         call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: wasm_job("ipfs://Qm", "--fast /inputs"), "args has to be a list of texts, such as ['--fast'"),
+        (
+            lambda: wasm_job("ipfs://Qm", 3),
+            "args has to be a list of texts, such as ['--fast', '/inputs'], and is int.",
+        ),
+        (lambda: docker_job("alpine", entrypoint="sh"), "entrypoint has to be a list of texts"),
+        (lambda: docker_job("alpine", 3), "command has to be a list of texts"),
+        (lambda: wasm_job("ipfs://Qm", inputs=["ipfs://Qm"]), "inputs has to hold dicts, such as {'Source': "),
+        (lambda: docker_job("alpine", inputs="ipfs://Qm"), "'ipfs://CID' are for the operator's own inputs."),
+        (lambda: docker_job("alpine", constraints="a=b"), "constraints has to be a list of dicts, such as [{'Key': "),
+        (lambda: docker_job("alpine", constraints={"a": "b"}), "and is one dict."),
+        (
+            lambda: docker_job("alpine", env="SECRET=1"),
+            "env has to be a dict, such as {'MODE': 'fast'}, and is one text.",
+        ),
+        (lambda: docker_job("alpine", labels=["a"]), "labels has to be a dict"),
+        (lambda: docker_job("alpine", resources="1"), "resources has to be a dict, such as {'CPU': '1'"),
+    ],
+)
+def test_an_argument_of_the_wrong_kind_is_named_with_the_right_one(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(message)):
+        call()
