@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_bacalhau.client import BacalhauClient, Job
     from airflow_provider_bacalhau.client.claims import Finding
-    from airflow_provider_bacalhau.client.facts import StopOutcome, Submission
+    from airflow_provider_bacalhau.client.facts import StopOutcome
     from airflow_provider_bacalhau.client.naming import Claim, Owner
     from airflow_provider_bacalhau.client.spec import JobSpec
     from airflow_provider_bacalhau.hooks.bacalhau import BacalhauHook
@@ -205,19 +205,10 @@ class Attempt:
         spec = complete(self.client)
         self.refuse_if_killed("before it submitted its job")
         self.job_id, self._is_submitting = None, True  # a job that was taken away is no matter of a kill any more
-        submission = self._submit(finding.claim, spec)
+        submission = self.client.submit_for(finding.claim, spec)
         self._keep(submission.job_id)
         how = "was submitted before" if submission.adopted else "submitted"
         return ClaimedJob(submission.job_id, finding.claim.name, how)
-
-    def _submit(self, claim: Claim, spec: JobSpec) -> Submission:
-        from airflow_provider_bacalhau.client.errors import InvalidJobSpec, RequestRefused
-
-        try:
-            return self.client.submit_for(claim, spec)
-        except (InvalidJobSpec, RequestRefused):
-            self._is_submitting = False  # there is no job, so none is looked for
-            raise
 
     def find_job(self, claim: Claim, rules: Rules) -> ClaimedJob | None:
         """Go on with another job of this attempt, if there is one."""
