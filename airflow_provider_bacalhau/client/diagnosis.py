@@ -85,7 +85,7 @@ _HABITS = {
     139: "Exit code 139 stands for a program that broke (SIGSEGV): read its output.",
     143: "Exit code 143 stands for a program that was asked to end (SIGTERM): see who stops containers on that node.",
 }
-_REMEDY_OF_STOP = "Ask whoever stopped it; running the task again submits a new job."
+_REMEDY_OF_STOP = "Ask whoever stopped it; a retry or a clear of the task that submitted it runs it again."
 
 
 def diagnose(

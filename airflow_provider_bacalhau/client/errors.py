@@ -272,7 +272,8 @@ class JobLost(BacalhauError):
     def __init__(self, job_id: str, evidence: Sequence[str]) -> None:
         super().__init__(
             f"Job {job_id} is lost: {'; '.join(evidence)}.",
-            hint="The server was reset, or the address leads to another one; running the task again submits a new job.",
+            hint="The server was reset, or the address leads to another one; a retry or a clear of the task that "
+            "submitted it runs it again.",
         )
         self.job_id = job_id
         self.evidence = tuple(evidence)

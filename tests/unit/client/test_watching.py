@@ -90,7 +90,7 @@ def test_a_job_that_vanishes_is_lost_after_a_grace_period(poll_interval: float) 
     last, since = caught.value.evidence
     assert last == "it was last seen Running at 2026-11-22T12:00:00Z"
     assert since == "since 2026-11-22T12:00:00Z the server answers that there is no such job"
-    assert "running the task again submits a new job" in str(caught.value)
+    assert "the task that submitted it runs it again" in str(caught.value)
 
 
 def test_an_id_that_was_never_seen_is_not_found_at_once() -> None:
