@@ -108,9 +108,11 @@ def test_a_job_that_the_caller_saw_before_is_lost_as_well() -> None:
 
 
 def test_a_job_that_comes_back_within_the_grace_period_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     played = script(there(), GONE, GONE, there(), GONE, LOST, GONE, there(), there("Completed"))
     assert played.wait().state is JobState.COMPLETED
     assert caplog.text.count("does not know job j-1 any more") == 2
+    assert caplog.text.count("Job j-1 can be looked at again: it is Running.") == 2
 
 
 def test_a_grace_period_begins_anew_when_the_job_was_seen_again() -> None:
