@@ -229,10 +229,11 @@ def test_rights_that_are_taken_away_meanwhile_are_told_of_alike_in_both_modes(
     connect(url)
     ran = run_task(sense(ABSENT, deferrable=deferrable))
     assert isinstance(ran.error, AirflowFailException)
-    summary, *facts, remedy, link = block(caplog).splitlines()
+    summary, *facts, remedy, connection, link = block(caplog).splitlines()
     assert summary == f"NOT_AUTHORISED: The server wants credentials, and none are set: {REFUSAL}"
     assert facts == [f"  GET /api/v1/orchestrator/jobs/{ABSENT}: HTTP 403", "  missing right: read:job"]
     assert remedy.startswith("What to do: Fill in login and password of the connection")
+    assert connection == "Connection: bacalhau_default"
     assert link == f"Job: {url}/api/v1/orchestrator/jobs/{ABSENT}"
 
 
