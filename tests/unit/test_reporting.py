@@ -132,6 +132,7 @@ class Failing:
 
     log = LOG
     job_url: str | None = None
+    bacalhau_conn_id: str = "my_network"
 
 
 def fail(error: Exception, job_url: str | None = None) -> Pushed:
@@ -169,6 +170,7 @@ def test_what_fails_before_there_is_a_job_has_a_category_too(error: Exception, c
     assert fail(error) == {"failure_category": category}
     assert lines()[-1].startswith(f"{category}: no")
     assert "Job:" not in lines()[-1]
+    assert ("\nConnection: my_network" in lines()[-1]) is (category in {"UNREACHABLE", "NOT_AUTHORISED"})
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no"), AirflowSkipException("no")], ids=repr)
