@@ -52,6 +52,7 @@ def translated(*, others_job: bool = False, in_sensor: bool = False) -> Iterator
         JobFailed,
         JobLost,
         ResultUnavailable,
+        Unreachable,
         WaitTimeout,
         WatchFailed,
     )
@@ -64,6 +65,6 @@ def translated(*, others_job: bool = False, in_sensor: bool = False) -> Iterator
             raise BacalhauTaskFailedForGood(error) from None
         if in_sensor:
             raise
-        if isinstance(error, JobFailed | JobLost | ResultUnavailable | WaitTimeout | WatchFailed):
+        if isinstance(error, JobFailed | JobLost | ResultUnavailable | Unreachable | WaitTimeout | WatchFailed):
             raise BacalhauTaskFailed(error) from None
         raise BacalhauTaskFailed(error) from error

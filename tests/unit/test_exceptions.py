@@ -13,6 +13,7 @@ from airflow_provider_bacalhau.client.errors import (
     JobLost,
     NotFound,
     ServerUnavailable,
+    Unreachable,
     WaitTimeout,
     WatchFailed,
 )
@@ -28,7 +29,7 @@ def airflows(error: BacalhauError) -> AirflowException:
 
 
 SPEAKING = [InvalidJobSpec("no"), NotFound("no"), FAILED, WaitTimeout("no"), JobLost("j-1", ["gone"])]
-SPEAKING += [WatchFailed("no"), WatchFailed("no", permanent=True)]
+SPEAKING += [WatchFailed("no"), WatchFailed("no", permanent=True), Unreachable("no")]
 
 
 @pytest.mark.parametrize("error", SPEAKING, ids=repr)
