@@ -271,8 +271,15 @@ class Claims(Watching):
 
     async def _jobs_of(self, owner: Owner, namespace: str) -> list[Job]:
         """The jobs of a task instance, but for those of later generations."""
-        page = await (await self.dialect()).list(namespace=namespace, labels={TASK_KEY_LABEL: owner.task_key}, limit=0)
-        return [job for job in page.items if owner.knows(job)]
+        dialect, wanted, token = await self.dialect(), {TASK_KEY_LABEL: owner.task_key}, ""
+        found: dict[str, Job] = {}
+        while True:
+            page = await dialect.list(namespace=namespace, labels=wanted, limit=0, next_token=token)
+            is_new = any(job.id not in found for job in page.items)
+            found.update({job.id: job for job in page.items if owner.knows(job)})
+            token = page.next_token
+            if not (token and is_new):  # servers give all at once; one that does not is asked on
+                return list(found.values())
 
     @staticmethod
     def _found(claim: Claim, job: Job) -> Finding:

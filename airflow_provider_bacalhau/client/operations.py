@@ -17,12 +17,13 @@ from airflow_provider_bacalhau.client.dialects.detection import detect_version
 from airflow_provider_bacalhau.client.dialects.dialect import Dialect
 from airflow_provider_bacalhau.client.dialects.orchestrator import OrchestratorDialect
 from airflow_provider_bacalhau.client.dialects.requester import RequesterDialect
-from airflow_provider_bacalhau.client.effects import Once
+from airflow_provider_bacalhau.client.effects import Once, Sleep
 from airflow_provider_bacalhau.client.errors import (
     BacalhauError,
     Conflict,
     JobUnchanged,
     NotAuthorised,
+    NotFound,
     ResultUnavailable,
 )
 from airflow_provider_bacalhau.client.facts import AgentNode, Submission
@@ -41,6 +42,8 @@ log = logging.getLogger(__name__)
 
 MOST_TEXT = 48 * 1024
 """Bytes of a result's file that are handed on as text: more does not belong into an XCom."""
+
+_CONFLICT_PAUSES = (0.25, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -170,17 +173,25 @@ class Operations(Claims):
         :raises SubmissionUnclear: when the server may or may not have taken the job.
         """
         dialect = await self.dialect()
-        try:
-            submission = await dialect.submit(spec)
-        except JobUnchanged as error:
-            log.info("Job %s is there already, from an earlier send; adopting it.", error.job_id)
-            return Submission(error.job_id, adopted=True)
-        except Conflict:
-            if not (spec.name and dialect.can.unique_names):
-                raise
-            job = await dialect.get(spec.name, namespace=spec.namespace or "default")
-            log.info("Job %s is there already, sent at the same moment; adopting it.", job.id)
-            return Submission(job.id, adopted=True)
+        for pause in (*_CONFLICT_PAUSES, None):
+            try:
+                submission = await dialect.submit(spec)
+                break
+            except JobUnchanged as error:
+                log.info("Job %s is there already, from an earlier send; adopting it.", error.job_id)
+                return Submission(error.job_id, adopted=True)
+            except Conflict as conflict:
+                if not (spec.name and dialect.can.unique_names):
+                    raise
+                try:
+                    job = await dialect.get(spec.name, namespace=spec.namespace or "default")
+                except NotFound:  # not made yet, and perhaps never
+                    if pause is None:
+                        raise conflict from None
+                    await Sleep(pause)
+                    continue
+                log.info("Job %s is there already, sent at the same moment; adopting it.", job.id)
+                return Submission(job.id, adopted=True)
         for warning in submission.warnings:
             log.warning("The server says of job %s: %s", submission.job_id, warning)
         return submission

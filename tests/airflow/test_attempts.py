@@ -25,7 +25,7 @@ from airflow_provider_bacalhau.attempts import owner_of
 from airflow_provider_bacalhau.client import BacalhauClient, Job
 from airflow_provider_bacalhau.client.claims import Claims
 from airflow_provider_bacalhau.client.dialects.orchestrator import OrchestratorDialect
-from airflow_provider_bacalhau.client.errors import NotAuthorised
+from airflow_provider_bacalhau.client.errors import KeyRefused, NotAuthorised
 from airflow_provider_bacalhau.client.naming import DEPLOYMENT_LABEL, GENERATION_LABEL, label_value
 from airflow_provider_bacalhau.client.spec import docker_job, wasm_job
 from airflow_provider_bacalhau.client.spec.data_urls import encode_data_url
@@ -796,6 +796,16 @@ def test_where_stopping_is_refused_the_missing_right_is_named(
     ran = run_task(BacalhauSubmitJobOperator(**given, timeout=1), retry)
     assert "the job may run on, as these credentials lack the right write:job" in str(ran.error)
     assert ran.xcoms["failure_category"] == "WAIT_TIMEOUT"
+
+
+def test_a_job_of_another_key_is_said_to_be_out_of_reach(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(client: BacalhauClient, *arguments: Any) -> Any:
+        raise KeyRefused("The job belongs to another key.")
+
+    with monkeypatch.context() as patching:
+        patching.setattr(BacalhauClient, "stop", stop)
+        ran = instance.attempt(LASTING, timeout=0.5)
+    assert "the job may run on, as these credentials may not stop it" in str(ran.error)
 
 
 # --- Deployments ---

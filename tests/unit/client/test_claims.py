@@ -98,6 +98,18 @@ def test_a_later_try_asks_by_name_and_by_label_with_the_namespace() -> None:
     assert asked(script) == [by_name(), LIST]
 
 
+def test_a_list_that_comes_in_pages_is_read_to_its_end() -> None:
+    pages = [ok({"Items": [ours("Failed", ID="j-1")], "NextToken": "t"}), several(ours(counter=1, ID="j-2"))]
+    script = Script.of(version("v1.7.0"), *pages)
+    found = script.run(operations().find_for(CLAIM))
+    assert found.job is not None
+    assert found.job.id == "j-2"
+    assert "next_token=t" in script.lines[-1]
+    assert LIST in script.lines[-1]
+    endless = Script.of(version("v1.7.0"), *[ok({"Items": [ours(ID="j-1")], "NextToken": "t"})] * 2)
+    assert endless.run(operations().find_for(CLAIM)).job is not None
+
+
 def test_where_names_are_not_unique_even_the_first_try_asks_by_label_and_never_by_name() -> None:
     script = Script.of(version("v1.7.0"), several())
     assert script.run(operations().find_for(CLAIM)).job is None
@@ -304,6 +316,17 @@ def test_a_job_that_is_being_made_this_moment_is_adopted_by_its_name() -> None:
     in_use = refusal(409, {"Message": "in use", "Code": "ResourceInUse"})
     script = Script.of(version(), in_use, one(ours(ID="j-8")), one(ours(ID="j-8")))
     assert script.run(with_retry(operations().submit_for(CLAIM, SPEC))).adopted
+
+
+def test_a_name_that_is_in_use_though_no_job_has_it_yet_is_asked_for_again() -> None:
+    in_use = refusal(409, {"Message": "in use", "Code": "ResourceInUse"})
+    script = Script.of(version(), in_use, UNKNOWN, in_use, UNKNOWN, SUBMITTED)
+    assert script.run(with_retry(operations().submit_for(CLAIM, SPEC))).job_id == "j-1"
+    assert len(set(map(str, sent(script)))) == 1
+    script = Script.of(version(), *[in_use, UNKNOWN] * 4)
+    with pytest.raises(Conflict) as raised:
+        script.run(with_retry(operations().submit_for(CLAIM, SPEC)))
+    assert not raised.value.permanent
 
 
 @pytest.mark.parametrize(
