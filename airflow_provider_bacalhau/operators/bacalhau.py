@@ -290,7 +290,7 @@ class BacalhauSubmitJobOperator(BaseOperator):
             elif self._is_over(case.attempt.client, job.job_id):
                 job = case.judge(case.outcome())
             else:
-                case.attempt.refuse_if_killed("before it was deferred")
+                case.attempt.refuse_if_killed(f"before it was deferred{case.attempt.after_kill}")
                 self._hand_over(case, job.job_id, deadline)
         return case.attempt.required_job_id
 
