@@ -79,8 +79,9 @@ class Case:
         attempt, timeout = self.attempt, self.rules.wait.timeout
         given = "" if timeout is None else f" of {timeout:.10g} s"
         stopping = attempt.stop_and_show_tail("The Airflow task's timeout has passed.")
-        if stopping.came_too_late:
-            return self.judge(self.outcome())
+        # A server whose answers say nothing of the job's end, though it will not stop it, is not asked for ever.
+        if stopping.came_too_late and (outcome := self.outcome()).job.state.is_terminal:
+            return self.judge(outcome)
         attempt.is_settled = True
         raise timed_out(
             attempt.context,

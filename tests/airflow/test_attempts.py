@@ -970,6 +970,19 @@ def test_a_killed_tasks_stop_that_a_proxy_has_answered_is_asked_for_again(
     assert client.get(ti.job_id).state.value == "Stopped"
 
 
+@pytest.mark.parametrize("deferred", [False, True])
+def test_a_job_whose_end_the_server_does_not_show_is_given_up_once(
+    disturbed: tuple[DevNode, BacalhauClient], deferred: bool
+) -> None:
+    node, _ = disturbed
+    node.faults.add(Fault("unknown_state", method="GET", path="*/orchestrator/jobs/*"))
+    stops = node.faults.add(Fault("delay", method="DELETE", seconds=0.001))
+    ran = last(job_spec=exits(0), timeout=1, deferrable=deferred)
+    assert ran.xcoms["failure_category"] == "WAIT_TIMEOUT"
+    assert "and the job was already completed" in str(ran.error)
+    assert stops.hits == 1
+
+
 def test_a_stop_that_has_time_is_tried_again(disturbed: tuple[DevNode, BacalhauClient]) -> None:
     node, client = disturbed
     rule = node.faults.add(Fault("server_timeout", method="DELETE", times=2))
