@@ -510,7 +510,7 @@ def test_a_kill_that_leaves_the_job_says_so(waiting_here: Instance, log: Callabl
 
 def stopping(instance: Instance, reason: str) -> Callable[[str, str], None]:
     """Stops the first job that a try gets, a moment later."""
-    done = []
+    done: list[str] = []
 
     def stop(key: str, value: str) -> None:
         if key == "bacalhau_job_id" and not done:
@@ -875,7 +875,7 @@ def test_a_task_that_is_run_by_hand_has_no_further_tries() -> None:
         dag_id = run_id = task_id = "x"
         map_index, try_number = -1, 1
 
-    assert not owner_of({"ti": Bare()}, "http://127.0.0.1:1").has_next_try  # type: ignore[typeddict-item]
+    assert not owner_of({"ti": Bare()}, "http://127.0.0.1:1").has_next_try
 
 
 # --- A last try leaves nothing running ---

@@ -23,7 +23,7 @@ from .running import FakeTaskInstance, context_of, run_task, submitted
 
 def link_of(operator: Any) -> str:
     """The link without a database, where nothing can be looked up."""
-    return BacalhauJobLink().get_link(operator, ti_key=None)  # type: ignore[arg-type]  # not used
+    return BacalhauJobLink().get_link(operator, ti_key=None)
 
 
 @pytest.mark.parametrize(

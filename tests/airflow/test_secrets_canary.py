@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +64,7 @@ def client_key() -> Way:
     return Way({"extra": extra}, set(), ["canary-of-a-token", PASSPHRASE, *lines], token="canary-of-a-token-c3d4")
 
 
-WAYS = {"basic": basic, "bearer": bearer, "client_key": client_key}
+WAYS: dict[str, Callable[[], Way]] = {"basic": basic, "bearer": bearer, "client_key": client_key}
 
 
 @pytest.fixture(params=WAYS)

@@ -117,7 +117,7 @@ class TestAJobThatFails:
         error = run_task(submit(job_spec=exits(3), deferrable=deferrable)).error
         assert isinstance(error, AirflowException)
         assert not isinstance(error, AirflowFailException)
-        assert error.error.diagnosis.category == "PROGRAM_FAILED"  # type: ignore[attr-defined]
+        assert error.error.diagnosis.category == "PROGRAM_FAILED"
 
     def test_because_no_node_is_large_enough_says_so(self, network: Network, deferrable: bool) -> None:
         ran = run_task(submit(job_spec=exits(0, resources=ROOMY), deferrable=deferrable))

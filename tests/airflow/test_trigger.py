@@ -102,10 +102,10 @@ def test_a_job_that_the_server_has_forgotten_is_looked_for_and_then_lost(
     assert time.monotonic() - begun > 1.0
     assert event["status"] == "lost"
     assert "there is no such job" in event["message"]
-    assert check_event(through_database(event)) == event
     error = error_of(check_event(event))
     assert isinstance(error, JobLost)
     assert error.evidence == ("it was seen before this wait", *event["facts"][1:])
+    assert check_event(through_database(event)) == event
 
 
 @pytest.mark.parametrize("fail_fast", [True, False])
@@ -245,7 +245,7 @@ def test_triggers_of_one_connection_share_a_client_and_close_it_before_the_last_
     async def watch_all() -> None:
         jobs = [submitted(network.client, sleeps(1)) for _ in range(3)]
         runs = [watch(job_id).run() for job_id in jobs]
-        pending = [asyncio.create_task(anext(run)) for run in runs]  # type: ignore[arg-type]  # it is a generator
+        pending = [asyncio.create_task(anext(run)) for run in runs]  # type: ignore[arg-type,var-annotated]
         await asyncio.sleep(0.5)
         assert len(aio._shared[asyncio.get_running_loop()]) == 1
         await asyncio.gather(*pending)
@@ -274,7 +274,7 @@ def test_a_cancelled_trigger_leaves_nothing_open(network: Network) -> None:
 def test_it_logs_changes_of_state_and_not_each_look(network: Network, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     job_id = submitted(network.client, sleeps(1))
-    looks = []
+    looks: list[float] = []
     with patch.object(BacalhauJobTrigger, "log", LOG), patch("asyncio.sleep", side_effect=_counting(looks)):
         asyncio.run(first_event(watch(job_id, poll_interval=0.1)))
     said = [record.getMessage() for record in caplog.records]

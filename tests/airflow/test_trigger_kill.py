@@ -427,7 +427,7 @@ def test_ctrl_c_under_dag_test_stops_the_job_although_there_is_no_triggerer(netw
     trigger = BacalhauJobTrigger(job_id, "bacalhau_default", 0.2, kill_reason=REASON)
 
     async def interrupted() -> None:
-        task = asyncio.create_task(anext(trigger.run()))  # type: ignore[arg-type]  # an async generator's is a coroutine
+        task = asyncio.create_task(anext(trigger.run()))  # type: ignore[arg-type,var-annotated]  # a coroutine
         await asyncio.sleep(0.3)
         task.cancel()  # as asyncio.run does on Ctrl-C
         await asyncio.wait([task])

@@ -52,7 +52,7 @@ class Unchecked:
 
 def _with_module_in_engine(wire: Mapping[str, Any]) -> Mapping[str, Any]:
     """The job with its module where servers up to v1.6 look for it; one without such an input is left as it is."""
-    task = next(iter(wire.get("Tasks") or ()), {})
+    task: Mapping[str, Any] = next(iter(wire.get("Tasks") or ()), {})
     params = task.get("Engine", {}).get("Params", {})
     inputs = task.get("InputSources") or []
     modules = [source for source in inputs if source.get("Target") == params.get("EntryModule")]
@@ -90,7 +90,7 @@ def job(module: bytes, *args: str, queue_timeout: int = 60, **options: Any) -> d
     """
     options.setdefault("resources", {"CPU": "0.1", "Memory": "64Mb"})
     options.setdefault("execution_timeout", 60)
-    timeout = {"queue_timeout": queue_timeout} if queue_timeout else {}
+    timeout: dict[str, Any] = {"queue_timeout": queue_timeout} if queue_timeout else {}
     module_source = inline(module, "/mod/entry.wasm", "application/wasm")
     return wasm_job(module_source, list(args), **options, **timeout)
 

@@ -118,7 +118,7 @@ def test_a_silent_program_has_empty_streams(jobs: Submitter) -> None:
 
 def words_in(jobs: Submitter, *inputs: dict[str, Any]) -> str:
     """What a word count of ``/inputs`` finds."""
-    options = {"inputs": list(inputs), "outputs": ["outputs"]}
+    options: dict[str, Any] = {"inputs": list(inputs), "outputs": ["outputs"]}
     return output_of(jobs, job(programs.counts_words(), "/inputs", "/outputs/count.txt", **options)).split()[0]
 
 

@@ -136,7 +136,7 @@ def test_jobs_are_chained_by_cid(client: Any, jobs: Submitter) -> None:
     assert (first, second) == (FOUR_WORDS, THREE_WORDS)
 
     def total(*inputs: dict[str, Any]) -> dict[str, Any]:
-        options = {"inputs": list(inputs), "outputs": ["outputs"], "publisher": "ipfs"}
+        options: dict[str, Any] = {"inputs": list(inputs), "outputs": ["outputs"], "publisher": "ipfs"}
         return job(programs.sums(), "/inputs", "/outputs/total.txt", **options)
 
     alone = jobs.finish(total(from_ipfs(first, "/inputs"))).job

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from airflow_provider_bacalhau.client.dialects.detection import detect_version
@@ -45,7 +46,7 @@ def play(version: str, one: Recorded, *afterwards: Any) -> tuple[Any, Script]:
         by_id = one.label.endswith(": list") or one.label == "list unknown id"
         operation = server.get("j", executions=True) if by_id else server.list()
     else:
-        operations = {
+        operations: dict[str, Callable[[str], Operation[Any]]] = {
             "states": server.executions,
             "results": server.results,
             "events": server.history,

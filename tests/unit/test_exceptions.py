@@ -37,7 +37,7 @@ def test_an_error_that_explains_itself_brings_no_traceback_of_the_client(error: 
     raised = airflows(error)
     assert raised.__suppress_context__
     assert raised.__cause__ is None
-    assert raised.error is error  # type: ignore[attr-defined]
+    assert raised.error is error
     assert isinstance(raised, AirflowFailException) is error.permanent
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_bacalhau.client.errors import ConfigurationError
-from airflow_provider_bacalhau.hooks.bacalhau import ConnectionSettings, read_connection
-from airflow_provider_bacalhau.hooks.settings import EXTRA_FIELDS
+from airflow_provider_bacalhau.hooks.settings import EXTRA_FIELDS, ConnectionSettings, read_connection
 
 
 def read(host: str | None = "node", port: int | None = None, **extra: Any) -> ConnectionSettings:
@@ -41,7 +40,9 @@ def test_the_address_is_made_of_host_port_and_tls(fields: dict[str, Any], url: s
 
 @pytest.mark.parametrize("nothing", [None, ""])
 def test_an_empty_field_is_no_field(nothing: str | None) -> None:
-    empty = dict.fromkeys(("use_tls", "verify", "timeout", "namespace", "ipfs_gateway", "web_ui_url", "api"), nothing)
+    empty: dict[str, Any] = dict.fromkeys(
+        ("use_tls", "verify", "timeout", "namespace", "ipfs_gateway", "web_ui_url", "api"), nothing
+    )
     assert read(**empty) == read()
     assert (read().client.verify, read().client.timeout, read().namespace) == (True, 30.0, "")
 

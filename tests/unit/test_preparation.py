@@ -153,7 +153,7 @@ def test_a_claim_is_the_attempts_and_begins_to_count_at_nothing() -> None:
 @pytest.mark.parametrize("place", ["name", "namespace"])
 def test_a_name_that_is_no_text_is_refused(place: str) -> None:
     with pytest.raises(InvalidJobSpec, match=f"{place}: must be text, not int '3'"):
-        claimed(**{place: 3})
+        claimed(None, **{place: 3})
 
 
 # --- How it judges ---
@@ -241,6 +241,6 @@ def test_what_is_neither_true_nor_false_is_refused() -> None:
 def test_more_successes_than_executions_are_refused() -> None:
     spec = drafted().spec
     for policy in ("all", "any", 1):
-        check_count(policy, spec)  # type: ignore[arg-type]  # mypy widens it
+        check_count(policy, spec)
     with pytest.raises(InvalidJobSpec, match="success_policy: is 2, but the job's Count is 1"):
         check_count(2, spec)

@@ -47,7 +47,7 @@ def several(*exit_codes: int) -> JobOutcome:
 
 def report(ended: JobOutcome, **arguments: Any) -> Pushed:
     pushed = Pushed()
-    report_outcome({"ti": pushed}, ended, LOG, **arguments)  # type: ignore[typeddict-item]  # what it uses of it
+    report_outcome({"ti": pushed}, ended, LOG, **arguments)
     return pushed
 
 
@@ -72,7 +72,7 @@ def test_success_is_told_by_state_exit_codes_and_counts() -> None:
 def test_a_failed_job_is_told_of_before_its_failure_is_raised(lines: Any) -> None:
     pushed = Pushed()
     with pytest.raises(JobFailed):
-        report_outcome({"ti": pushed}, outcome(3, stderr="oh no"), LOG)  # type: ignore[typeddict-item]  # as above
+        report_outcome({"ti": pushed}, outcome(3, stderr="oh no"), LOG)
     assert pushed == {"job_state": "Completed", "exit_codes": [3], "execution_counts": counted(failed=1)}
     assert lines()[-1] == "::endgroup::"  # or what follows would be folded away
 
@@ -138,7 +138,7 @@ class Failing:
 def fail(error: Exception, job_url: str | None = None) -> Pushed:
     pushed, task = Pushed(), Failing()
     task.job_url = job_url
-    with pytest.raises(type(error)) as caught, reporting_failure({"ti": pushed}, task):  # type: ignore[typeddict-item]  # as above
+    with pytest.raises(type(error)) as caught, reporting_failure({"ti": pushed}, task):
         raise error
     assert caught.value is error
     return pushed
@@ -233,7 +233,11 @@ def test_output_is_not_shown_when_told_so(lines: Any) -> None:
 
 
 def test_results_are_named_by_cid_or_counted_by_type() -> None:
-    references = [{"type": "ipfs", "cid": "QmA"}, {"type": "s3", "source": {"Key": "k"}}, {"type": "s3"}]
+    references: list[dict[str, Any]] = [
+        {"type": "ipfs", "cid": "QmA"},
+        {"type": "s3", "source": {"Key": "k"}},
+        {"type": "s3"},
+    ]
     assert describe_results(references) == "ipfs CID QmA, 2 of type s3"
     assert describe_results([]) == "none"
 
@@ -248,6 +252,6 @@ def test_an_airflow_that_takes_no_xcom_does_not_hide_why_the_task_failed(lines: 
         def xcom_push(self, key: str, value: Any) -> None:
             raise RuntimeError("the API server is away")
 
-    with pytest.raises(Unreachable), reporting_failure({"ti": Away()}, Failing()):  # type: ignore[typeddict-item]  # as above
+    with pytest.raises(Unreachable), reporting_failure({"ti": Away()}, Failing()):
         raise Unreachable("No answer from the Bacalhau server.")
     assert lines()[0].startswith("UNREACHABLE: No answer")

@@ -172,7 +172,7 @@ CARRIED: dict[str, tuple[dict[str, str], str | None]] = {
 @pytest.mark.parametrize("what", CARRIED)
 def test_requests_carry_what_the_settings_hold(what: str) -> None:
     fields, header = CARRIED[what]
-    node = Node(known={header} if header else {None})  # type: ignore[arg-type]  # no header at all is known as None
+    node = Node(known={header} if header else {None})  # no header at all is known as None
     node.run(with_auth(ask(), choose_auth(ClientSettings(URL, **fields), _no_key)))  # type: ignore[arg-type]
     assert node.sent == [header]
 
@@ -304,7 +304,7 @@ def test_a_submission_is_sent_again_after_a_401_since_the_server_did_not_look_at
 
 
 def test_a_server_that_knows_no_tokens_is_sent_none(identity: Identity) -> None:
-    node = Node(methods=None, known={None})  # type: ignore[arg-type]  # no header at all
+    node = Node(methods=None, known={None})  # no header at all
     node.run(with_key(ask_often(2), identity))
     assert node.sent == [None, None, None]
 

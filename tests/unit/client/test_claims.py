@@ -358,7 +358,7 @@ def test_on_older_servers_a_job_that_never_appears_stays_unclear() -> None:
 
 
 def test_a_server_that_is_away_while_the_job_is_looked_for_is_looked_at_again() -> None:
-    away = [UNSENT, refusal(503), refusal(502, "<html>")]
+    away: list[Any] = [UNSENT, refusal(503), refusal(502, "<html>")]
     script = Clocked([version("v1.7.0"), LOST, *away * 3, several(ours(ID="j-9"))])
     assert script.submit().job_id == "j-9"
     assert len(sent(script)) == 1

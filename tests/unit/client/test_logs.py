@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from aiohttp import WSMsgType, web
@@ -284,7 +285,7 @@ async def test_a_listener_that_goes_away_closes_the_socket() -> None:
 
     def take_one(settings: ClientSettings) -> LogChunk:
         with BacalhauClient(settings) as client:
-            chunks = client.logs("j", seconds=60)
+            chunks: Any = client.logs("j", seconds=60)
             first = next(iter(chunks))
             chunks.close()
             return first

@@ -144,7 +144,7 @@ def test_an_unknown_state_is_waited_on() -> None:
 
 
 def test_a_server_that_restarts_is_waited_for() -> None:
-    failed = [LOST, refusal(503), refusal(500, {"Message": "Internal server error"})] * 3
+    failed: list[Any] = [LOST, refusal(503), refusal(500, {"Message": "Internal server error"})] * 3
     script = Script.of(version(), over("Running"), *failed, over("Completed"))
     assert script.run(operations().wait("j-1")).state is JobState.COMPLETED
 

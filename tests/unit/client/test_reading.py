@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from airflow_provider_bacalhau.client import states
 from airflow_provider_bacalhau.client.dialects.orchestrator import OrchestratorDialect
 from airflow_provider_bacalhau.client.dialects.versions import ServerVersion
-from airflow_provider_bacalhau.client.effects import Response
+from airflow_provider_bacalhau.client.effects import Operation, Response
 from airflow_provider_bacalhau.client.errors import NotFound, NotSupported, UnexpectedAnswer
 from airflow_provider_bacalhau.client.facts import AgentNode, Execution, Job, StopOutcome
 from airflow_provider_bacalhau.client.reading import Fields, clean, one_line, seconds_of
@@ -121,7 +122,7 @@ def test_history_has_times_topics_and_executions(version: str) -> None:
     assert page.next_token == ""
     times = [one.time for one in page.items]
     assert all(times)
-    assert times == sorted(times)  # type: ignore[type-var]  # none is None
+    assert times == sorted(times)
     assert {one.execution_id for one in page.items} == {"", execution.id}
     assert any(one.node_id == execution.node_id for one in page.items)
 
@@ -346,7 +347,8 @@ def holes(value: Any) -> list[Any]:
         found: list[Any] = []
         for key, item in value.items():
             rest = {other: kept for other, kept in value.items() if other != key}
-            found += [rest, *({**rest, key: other} for other in (None, "x", -1, [], {}, True, 1e400, [None], 10**400))]
+            others: list[Any] = [None, "x", -1, [], {}, True, 1e400, [None], 10**400]
+            found += [rest, *({**rest, key: other} for other in others)]
             found += [{**rest, key: hole} for hole in holes(item)]
         return found
     if isinstance(value, list):
@@ -377,7 +379,7 @@ def test_nothing_that_is_missing_null_or_of_another_type_is_a_crash(version: str
 )
 def test_lists_with_holes_are_no_crash_either(label: str) -> None:
     one = dialect("v1.9.3")
-    read = {
+    read: dict[str, Callable[[str], Operation[Any]]] = {
         "wasm ok: results": one.results,
         "wasm ok: history": one.history,
         "wasm ok: executions": one.executions,

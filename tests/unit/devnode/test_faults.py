@@ -495,7 +495,8 @@ def test_a_bad_rule_is_400_and_names_the_field(node: DevNode) -> None:
     assert refused.status_code == 400
     assert refused.json() == {"error": "times is a whole number, 1 or more, not 'often'", "field": "times"}
     assert control(node, "POST", "faults", data=b"{").status_code == 400
-    for wrong in ({"away": -1}, {"away": True}, {"forget": 1}, {"now": True}, []):
+    wrongs: list[Any] = [{"away": -1}, {"away": True}, {"forget": 1}, {"now": True}, []]
+    for wrong in wrongs:
         assert control(node, "POST", "restart", json=wrong).status_code == 400
 
 

@@ -116,7 +116,7 @@ def same(cluster: Cluster, answer: dict[str, Any], *, in_order: bool = True) -> 
         job["State"].get("Message", ""),
     )
     assert (cluster.job.version, cluster.job.revision) == (job["Version"], job["Revision"])
-    ours = [(e.topic.value, e.message, dict(e.details), bool(x)) for x, e in cluster.events]
+    ours = [(str(e.topic), e.message, dict(e.details), bool(x)) for x, e in cluster.events]
     theirs = [
         (h["Event"]["Topic"], h["Event"]["Message"], h["Event"].get("Details", {}), "ExecutionID" in h) for h in history
     ]

@@ -29,7 +29,7 @@ def recorded() -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-SUBMITS = [
+SUBMITS: list[Any] = [
     pytest.param(version, submit, id=f"{version} {submit['label']}")
     for version, submits in recorded().items()
     for submit in submits
