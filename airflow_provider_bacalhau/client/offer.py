@@ -63,7 +63,7 @@ async def ask_for_offer() -> Offer:
         if method.text("type").lower() == "challenge":
             return Offer(challenge=name, phrase=_phrase(method.fields("params").text("InputPhrase"), request, response))
     if methods:
-        return Offer(people=f"the method {sorted(methods.raw)[0]!r}"[:100])
+        return Offer(people=f"the method {min(methods.raw)!r}"[:100])
     return Offer(people="OAuth2" if await _asks_for_oauth2() else "")
 
 

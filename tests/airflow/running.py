@@ -20,6 +20,9 @@ from airflow_provider_bacalhau.triggers.bacalhau import BacalhauJobTrigger
 MODES = ("worker", "triggerer")
 """Where a task waits: with ``deferrable=False``, or with ``deferrable=True``."""
 
+ABSENT = "j-00000000-0000-4000-8000-000000000000"
+"""Id of a job that no server knows."""
+
 
 if TYPE_CHECKING:
     from airflow_provider_bacalhau.client import BacalhauClient

@@ -608,7 +608,7 @@ def test_a_job_that_is_stopped_otherwise_fails_the_task(instance: Instance, whos
 
 @pytest.mark.parametrize(("number", "state"), [(1, "alive"), (2, "alive"), (3, "Stopped")])
 def test_a_surprise_leaves_the_job_to_the_next_try_if_there_is_one(
-    instance: Instance, monkeypatch: pytest.MonkeyPatch, log: Callable[[], str], number: int, state: str
+    instance: Instance, log: Callable[[], str], number: int, state: str
 ) -> None:
     def surprise(key: str, value: str) -> None:
         if key == "job_url":
@@ -992,9 +992,7 @@ def test_a_stop_that_has_time_is_tried_again(disturbed: tuple[DevNode, BacalhauC
     assert client.get(ran.ti.job_id).state.value == "Stopped"
 
 
-def test_a_job_that_ends_by_itself_before_its_stop_arrives_is_judged_by_its_end(
-    network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_that_ends_by_itself_before_its_stop_arrives_is_judged_by_its_end(network: Network) -> None:
     """A deferred task whose timeout has passed needs a worker before it can stop its job."""
     made = Instance(network, deferrable=True)
     job_id = made.left(exits(0))

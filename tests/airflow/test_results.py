@@ -12,9 +12,7 @@ from airflow_provider_bacalhau.operators.bacalhau import BacalhauGetResultsOpera
 
 from .conftest import Connect, Network
 from .programs import counts, exits, prints, sleeps
-from .running import run_task, submitted
-
-ABSENT = "j-00000000-0000-4000-8000-000000000000"
+from .running import ABSENT, run_task, submitted
 
 
 def results(job_id: str, **arguments: Any) -> BacalhauGetResultsOperator:

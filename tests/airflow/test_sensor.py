@@ -28,11 +28,10 @@ from airflow_provider_bacalhau.sensors.bacalhau import BacalhauJobSensor
 
 from .conftest import Connect, Network
 from .programs import exits, sleeps
-from .running import LOG, FakeTaskInstance, context_of, run_task, submitted
+from .running import ABSENT, LOG, FakeTaskInstance, context_of, run_task, submitted
 from .test_dags import RunDag, dag_file
 
 IS_AIRFLOW_2 = airflow.__version__.startswith("2.")
-ABSENT = "j-00000000-0000-4000-8000-000000000000"
 REFUSAL = "user does not have the required capability 'read:job'"
 
 

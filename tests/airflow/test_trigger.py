@@ -35,9 +35,8 @@ from airflow_provider_bacalhau.triggers.bacalhau import BacalhauJobTrigger, chec
 
 from .conftest import Connect, Network
 from .programs import exits, sleeps
-from .running import LOG, first_event, stored, submitted, through_database
+from .running import ABSENT, LOG, first_event, stored, submitted, through_database
 
-ABSENT = "j-00000000-0000-4000-8000-000000000000"
 NOTHING_MORE = {"message": "", "hint": "", "facts": [], "permanent": False, "category": ""}
 
 
