@@ -195,7 +195,7 @@ async def test_a_log_that_never_ends_is_left_in_time(listen: Listen) -> None:
 async def test_a_log_that_comes_faster_than_it_is_read_is_left_in_time() -> None:
     sent = asyncio.Event()
 
-    async def flood(socket: web.WebSocketResponse, _: web.Request) -> None:
+    async def flood(socket: web.WebSocketResponse, request: web.Request) -> None:
         for _ in range(MANY):
             await socket.send_str('{"value": {"Type": 1, "Line": "x"}}')
         sent.set()
