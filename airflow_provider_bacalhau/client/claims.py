@@ -276,10 +276,10 @@ class Claims(Watching):
         while True:
             page = await dialect.list(namespace=namespace, labels=wanted, limit=0, next_token=token)
             is_new = any(job.id not in found for job in page.items)
-            found.update({job.id: job for job in page.items if owner.knows(job)})
+            found.update({job.id: job for job in page.items})
             token = page.next_token
             if not (token and is_new):  # servers give all at once; one that does not is asked on
-                return list(found.values())
+                return [job for job in found.values() if owner.knows(job)]
 
     @staticmethod
     def _found(claim: Claim, job: Job) -> Finding:

@@ -106,8 +106,14 @@ def test_a_list_that_comes_in_pages_is_read_to_its_end() -> None:
     assert found.job.id == "j-2"
     assert "next_token=t" in script.lines[-1]
     assert LIST in script.lines[-1]
-    endless = Script.of(version("v1.7.0"), *[ok({"Items": [ours(ID="j-1")], "NextToken": "t"})] * 2)
-    assert endless.run(operations().find_for(CLAIM)).job is not None
+
+
+@pytest.mark.parametrize("generation", [OWNER.max_tries, OWNER.max_tries + 1])
+def test_a_list_that_never_ends_is_not_read_for_ever(generation: int) -> None:
+    page = ok({"Items": [ours(owner=replace(OWNER, max_tries=generation))], "NextToken": "t"})
+    script = Script.of(version("v1.7.0"), page, page)
+    script.run(operations().find_for(CLAIM))
+    assert script.answers == []
 
 
 def test_where_names_are_not_unique_even_the_first_try_asks_by_label_and_never_by_name() -> None:
