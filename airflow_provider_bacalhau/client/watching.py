@@ -84,7 +84,7 @@ class _Watch:
 
     def saw(self, job: Job, now: float) -> None:
         """The job was there."""
-        if self.failed or self.gone_since is not None:  # of which the log has told
+        if (self.failed or self.gone_since is not None) and not job.state.is_terminal:  # of which the log has told
             log.info("Job %s can be looked at again: it is %s.", self.job_id, job.state.value)
         self.failed, self.gone_since = 0, None
         before, self.last, self.seen = self.last, job, now
