@@ -974,10 +974,12 @@ def test_a_killed_tasks_stop_that_a_proxy_has_answered_is_asked_for_again(
 def test_a_job_whose_end_the_server_does_not_show_is_given_up_once(
     disturbed: tuple[DevNode, BacalhauClient], deferred: bool
 ) -> None:
-    node, _ = disturbed
+    node, client = disturbed
+    first = FakeTaskInstance(max_tries=1)
+    client.wait(last(first, job_spec=exits(0), wait_for_completion=False).value, deadline=time.time() + 30)
     node.faults.add(Fault("unknown_state", method="GET", path="*/orchestrator/jobs/*"))
     stops = node.faults.add(Fault("delay", method="DELETE", seconds=0.001))
-    ran = last(job_spec=exits(0), timeout=1, deferrable=deferred)
+    ran = last(replace(first, try_number=2, xcoms={}), job_spec=exits(0), timeout=1, deferrable=deferred)
     assert ran.xcoms["failure_category"] == "WAIT_TIMEOUT"
     assert "and the job was already completed" in str(ran.error)
     assert stops.hits == 1
