@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -75,6 +76,19 @@ def test_a_job_that_is_over_gives_one_event_whatever_came_of_it(network: Network
     assert event == {"status": "over", "job_id": job_id, **NOTHING_MORE}
     assert check_event(through_database(event)) == event
     assert error_of(check_event(event)) is None
+
+
+def test_in_a_triggerer_the_shortest_wait_leaves_the_scheduler_time_to_hear_of_it(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = submitted(network.client, exits(0))
+    network.state(job_id)
+    monkeypatch.setattr("airflow_provider_bacalhau.triggers.bacalhau.LEAST_SECONDS", 0.7)
+    trigger = watch(job_id)
+    trigger.task_instance = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=-1, try_number=1)
+    begun = time.monotonic()
+    assert asyncio.run(first_event(trigger))["status"] == "over"
+    assert time.monotonic() - begun >= 0.7
 
 
 def test_the_deadline_gives_an_event_and_leaves_the_job(network: Network) -> None:
