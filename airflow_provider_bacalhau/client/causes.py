@@ -71,6 +71,11 @@ _CAUSES: tuple[Cause, ...] = (
         "The program could not be started: check Entrypoint, Parameters and WorkingDirectory against the image.",
     ),
     _cause(
+        FailureCategory.OUT_OF_MEMORY,
+        r"memory limit exceeded|out of memory|\bOOM|\d+ pages \([^)]*\) over limit of",
+        "Give the task more memory (Resources.Memory).",
+    ),
+    _cause(
         FailureCategory.MODULE_INVALID,
         r"Name section not found",
         "Build the module with its name section (do not strip it; wasm-opt -g keeps it).",
@@ -93,11 +98,6 @@ _CAUSES: tuple[Cause, ...] = (
         FailureCategory.REFUSED_SPEC,
         r"requested memory exceeds the wasm limit",
         "A WebAssembly program has 4 GB at most: ask for less (Resources.Memory).",
-    ),
-    _cause(
-        FailureCategory.OUT_OF_MEMORY,
-        r"memory limit exceeded|out of memory|\bOOM",
-        "Give the task more memory (Resources.Memory).",
     ),
     _cause(
         FailureCategory.PROGRAM_FAILED,

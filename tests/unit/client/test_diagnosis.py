@@ -417,6 +417,10 @@ ON_DOCKER = [
         C.NODE_LOST,
     ),
     ("requested memory exceeds the wasm limit - 7.45 GB > 4.00 GB", C.REFUSED_SPEC),
+    (
+        "failed to compile module: section memory: min 257 pages (16 Mi) over limit of 245 pages (15 Mi)",
+        C.OUT_OF_MEMORY,
+    ),
 ]
 
 
