@@ -17,11 +17,13 @@ import pytest
 
 from tests.support.answering import Answer, answering
 
-from .running import MODES
+from .running import LOG, MODES
 
 if TYPE_CHECKING:
     from airflow_provider_bacalhau.client import BacalhauClient
     from airflow_provider_bacalhau.devnode import DevNode
+
+    from .attempts import Instance
 
 DEFAULT_CONNECTION = "AIRFLOW_CONN_BACALHAU_DEFAULT"
 
@@ -189,3 +191,42 @@ def _load(path: Path) -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def instance(network: Network, deferrable: bool) -> Iterator[Instance]:
+    from .attempts import Instance
+
+    made = Instance(network, deferrable)
+    yield made
+    for job in made.jobs:
+        network.client.stop(job.id, "test is over")
+
+
+@pytest.fixture
+def waiting_here(network: Network) -> Iterator[Instance]:
+    """One that waits in a worker."""
+    from .attempts import Instance
+
+    made = Instance(network, deferrable=False)
+    yield made
+    for job in made.jobs:
+        network.client.stop(job.id, "test is over")
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
+    """What the task has told."""
+    caplog.set_level(logging.INFO)
+    return lambda: "\n".join(record.getMessage() for record in caplog.records if record.name == LOG.name)
+
+
+@pytest.fixture
+def disturbed(connect: Connect, impatient: None) -> Iterator[tuple[DevNode, BacalhauClient]]:
+    """A node of its own, whose answers a test may spoil."""
+    from airflow_provider_bacalhau.client import BacalhauClient
+    from airflow_provider_bacalhau.devnode import DevNode
+
+    with DevNode() as node, BacalhauClient(node.api) as client:
+        connect(node.api)
+        yield node, client
