@@ -361,9 +361,10 @@ class Attempt:
             outcome = stop(self.required_job_id, reason)
         except BacalhauError as error:
             self.log.warning("Job %s may run on; it could not be stopped: %s", self.job_id, error)
-            lacking = error.capability if isinstance(error, NotAuthorised) else ""
-            why = "these credentials may not stop it" if isinstance(error, NotAuthorised) else "it could not be stopped"
-            why = f"these credentials lack the right {lacking}" if lacking else why
+            why = "it could not be stopped"
+            if isinstance(error, NotAuthorised):
+                right = error.capability
+                why = f"these credentials lack the right {right}" if right else "these credentials may not stop it"
             return Stopping(None, f"the job may run on, as {why}")
         self.is_settled = True
         self.log.info("Job %s: %s.", self.job_id, outcome.value)
